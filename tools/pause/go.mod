@@ -1,0 +1,3 @@
+module littoral.dev/tools/pause
+
+go 1.26.0
