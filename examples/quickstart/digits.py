@@ -7,14 +7,12 @@ ships: 1,797 scans of 8 x 8 pixels with grey levels 0 (paper) to 16 (ink).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-NETWORKS = Path(__file__).with_name("networks")
 INPUT = "image"
 OUTPUT = "probabilities"
 MAX_LEVEL = 16

@@ -1,7 +1,7 @@
 """Train the digit networks and write them as ONNX: `python -m examples.quickstart.train_digits [directory]`.
 
-The files in `networks/` were made by this script. They are committed because a manifest names an artifact by
-its digest, and processors differ in how they round: a file trained elsewhere is as accurate, but another file.
+The files in `weights/` were made by this script. They are committed because a manifest names an artifact by
+its digest, and processors differ in how they round: trained elsewhere they are as accurate, but other files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from .digits import INPUT, MAX_LEVEL, NETWORKS, OUTPUT, Digits, load
+from .digits import INPUT, MAX_LEVEL, OUTPUT, Digits, load
+from .networks import WEIGHTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,4 +121,4 @@ def main(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else NETWORKS)
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else WEIGHTS)
