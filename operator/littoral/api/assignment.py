@@ -1,0 +1,144 @@
+"""Assignment: the servers of one NodePool, written by the hub, applied and reported on by the pool's site
+role."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from littoral.api.base import ApiModel, ListMap, Rule
+from littoral.api.meta import (
+    Conditions,
+    Count,
+    DeviceClass,
+    DnsLabel,
+    Message,
+    NodeSelector,
+    ObjectMeta,
+    PoolName,
+    Resource,
+)
+from littoral.api.nodepool import Tier
+from littoral.api.quantity import Quantity
+from littoral.api.serving import ModelState, ServedModel
+
+
+class Server(ApiModel):
+    """One Triton Deployment: its device, its size and its models."""
+
+    name: DnsLabel
+    """Name of the Deployment and of its ConfigMap: triton-<pool>-<class>."""
+    namespace: DnsLabel
+    """Namespace of the Deployment: that of its Models."""
+    accelerator: DeviceClass
+    """Class of device that each replica takes one of."""
+    extended_resource: str | None = Field(
+        default=None,
+        max_length=317,
+        pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+    )
+    """Extended resource that a Pod requests to get the device; absent for cpu. Example: nvidia.com/gpu."""
+    replicas: Count = 1
+    """Pods to run."""
+    cpu: Quantity | None = None
+    """CPU cores that a Pod requests."""
+    memory: Quantity | None = None
+    """Memory that a Pod requests."""
+    models: Annotated[tuple[ServedModel, ...], ListMap("name"), Field(max_length=256)] = ()
+    """Models that every replica serves."""
+
+
+class AssignmentSpec(ApiModel):
+    """What runs in the pool."""
+
+    site: DnsLabel | None = None
+    """Site of the pool, copied from it so that a site needs nothing but its Assignment."""
+    tier: Tier
+    """Tier of the pool, copied from it."""
+    node_selector: NodeSelector
+    """Nodes of the pool, copied from it."""
+    servers: Annotated[tuple[Server, ...], ListMap("namespace", "name"), Field(max_length=1024)] = ()
+    """Triton Deployments of the pool."""
+    routes: Annotated[tuple[dict[str, Any], ...], Field(max_length=0)] = ()
+    """Reserved for the site's gateway; must be empty."""
+
+
+class AssignedModelStatus(ApiModel):
+    """What the agents of a server say of one model."""
+
+    name: str
+    """Name of the model."""
+    variant: str
+    """Variant that is wanted."""
+    digest: str
+    """Digest that is wanted."""
+    state: ModelState = ModelState.PENDING
+    """Where the model is on its way into Triton, in the replica that is least far."""
+    ready_replicas: Count = 0
+    """Replicas that answer requests for the model."""
+    message: Message = ""
+    """What went wrong or what is awaited."""
+
+
+class ServerReport(ApiModel):
+    """What became of one server."""
+
+    name: str
+    """Name of the Deployment."""
+    namespace: str
+    """Namespace of the Deployment."""
+    replicas: Count = 0
+    """Pods that exist."""
+    ready_replicas: Count = 0
+    """Pods that are Ready."""
+    message: Message | None = None
+    """Why Pods are missing; absent when none are."""
+    models: Annotated[tuple[AssignedModelStatus, ...], ListMap("name"), Field(max_length=256)] = ()
+    """The models of the server."""
+
+
+class AssignmentStatus(ApiModel):
+    """The site's report."""
+
+    observed_generation: int = Field(default=-1, json_schema_extra={"format": "int64"})
+    """metadata.generation that this status is about; -1 until the site has seen the Assignment."""
+    conditions: Conditions = ()
+    """Ready: every server serves its models. Reconciling and Stalled are present only while true."""
+    servers: Annotated[tuple[ServerReport, ...], ListMap("namespace", "name"), Field(max_length=1024)] = ()
+    """What became of each server."""
+
+
+class AssignmentMeta(ObjectMeta):
+    """Metadata whose name is that of the NodePool."""
+
+    name: PoolName
+
+
+class Assignment(Resource):
+    """What runs in one NodePool. Littoral writes it: read it, and change Models and NodePools instead."""
+
+    KIND: ClassVar[str] = "Assignment"
+    PLURAL: ClassVar[str] = "assignments"
+    NAMESPACED: ClassVar[bool] = False
+
+    kind: Literal["Assignment"] = "Assignment"
+    metadata: AssignmentMeta
+    spec: AssignmentSpec
+    """What runs in the pool."""
+    status: AssignmentStatus = AssignmentStatus()
+    """The site's report."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=(
+                "!has(self.spec.servers) || "
+                "self.spec.servers.all(s, s.name == 'triton-' + self.metadata.name + '-' + s.accelerator)"
+            ),
+            holds=lambda it: all(
+                server.name == f"triton-{it.metadata.name}-{server.accelerator}" for server in it.spec.servers
+            ),
+            message="an Assignment is named as its NodePool, and its servers triton-<pool>-<class>",
+            field=".spec.servers",
+        ),
+    )

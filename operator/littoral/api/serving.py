@@ -1,0 +1,131 @@
+"""The contract between the site role and the agent beside Triton.
+
+The site role writes a `ServerConfig` into the server's ConfigMap; the agent answers `GET /v1/status` with a
+`ServerStatus`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from littoral.api.base import ApiModel, ListMap
+from littoral.api.meta import DnsLabel, ServiceName
+
+DIGEST_PATTERN = r"^sha256:[a-f0-9]{64}$"
+
+Backend = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
+Digest = Annotated[str, Field(pattern=DIGEST_PATTERN, max_length=71)]
+Parameter = Annotated[str, Field(max_length=4096)]
+
+
+class ModelState(StrEnum):
+    """Where a model is on its way into Triton."""
+
+    PENDING = "Pending"
+    FETCHING = "Fetching"
+    LOADING = "Loading"
+    READY = "Ready"
+    UNLOADING = "Unloading"
+    FAILED = "Failed"
+    # No agent says this of itself: it stands in status for a server whose agent does not answer.
+    UNKNOWN = "Unknown"
+
+
+class Artifact(ApiModel):
+    """A file or archive that holds a network, and the digest that proves it."""
+
+    uri: str = Field(min_length=1, max_length=2048, pattern=r"^\S+$")
+    """Where the artifact is: oci://, https://, s3://, gs://, pvc://<claim>/<path> or file:///<path on the
+    node>. Example: https://models.example/digits.onnx."""
+    digest: Digest
+    """SHA-256 of the artifact's bytes, as sha256:<64 hexadecimal digits>. Nothing is loaded whose bytes
+    differ."""
+
+    @property
+    def scheme(self) -> str:
+        """What stands before `://`."""
+        return self.uri.partition("://")[0]
+
+    @property
+    def claim(self) -> str | None:
+        """The PersistentVolumeClaim of a pvc:// artifact."""
+        return self.uri.removeprefix("pvc://").partition("/")[0] if self.scheme == "pvc" else None
+
+    @property
+    def path(self) -> str:
+        """The path below the host, bucket or claim (relative), or on the node (absolute, for file://)."""
+        rest = self.uri.partition("://")[2]
+        return rest if self.scheme == "file" else rest.partition("/")[2]
+
+
+class ServedModel(ApiModel):
+    """One model of a server."""
+
+    name: ServiceName
+    """Name of the Model, and of the model in Triton."""
+    variant: DnsLabel
+    """Name of the variant of the Model that is served."""
+    backend: Backend
+    """Triton backend that runs it. Example: onnxruntime."""
+    artifact: Artifact
+    """What is loaded."""
+    parameters: dict[str, Parameter] = Field(default_factory=dict, max_length=64)
+    """Parameters that Triton hands to the backend (config.pbtxt)."""
+
+
+class ServerConfig(ApiModel):
+    """Desired state of one Triton server: the content of `server.json`."""
+
+    revision: str
+    """Hash of the content, echoed in the status."""
+    models: Annotated[tuple[ServedModel, ...], ListMap("name")] = ()
+    """The models to serve, and no others."""
+
+
+class TritonStatus(ApiModel):
+    """What the agent sees of the Triton beside it."""
+
+    ready: bool = False
+    """Whether Triton answers its readiness check."""
+    version: str = ""
+    """Triton's version; empty until it has answered."""
+
+
+class ModelStatus(ApiModel):
+    """What the agent says of one model."""
+
+    name: str
+    """Name of the model."""
+    variant: str = ""
+    """Variant that is wanted."""
+    digest: str = ""
+    """Digest that is wanted."""
+    version: int = 0
+    """Version directory in Triton's repository; 0 until there is one."""
+    state: ModelState = ModelState.PENDING
+    """Where the wanted artifact is on its way into Triton."""
+    ready: bool = False
+    """Whether Triton answers requests for the model; with state Loading, the previous artifact still
+    answers."""
+    message: str = ""
+    """What went wrong or what is awaited, for people."""
+    bytes: int = 0
+    """Bytes fetched so far."""
+    total_bytes: int = 0
+    """Bytes to fetch; 0 while unknown."""
+
+
+class ServerStatus(ApiModel):
+    """The agent's answer to `GET /v1/status`."""
+
+    revision: str = ""
+    """Last `ServerConfig.revision` seen; empty before the first."""
+    generation: int = 0
+    """Counts changes of this status; `?after=<generation>` waits for the next one."""
+    triton: TritonStatus = TritonStatus()
+    """The Triton beside the agent."""
+    models: tuple[ModelStatus, ...] = ()
+    """Wanted models and those still being unloaded."""
