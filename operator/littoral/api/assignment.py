@@ -39,13 +39,15 @@ class Server(ApiModel):
         pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
     )
     """Extended resource that a Pod requests to get the device; absent for cpu. Example: nvidia.com/gpu."""
+    node_selector: NodeSelector | None = None
+    """Nodes of the pool that can run every model of the server, by their labels; absent when all can."""
     replicas: Count = 1
     """Pods to run."""
     cpu: Quantity | None = None
     """CPU cores that a Pod requests."""
     memory: Quantity | None = None
     """Memory that a Pod requests."""
-    models: Annotated[tuple[ServedModel, ...], ListMap("name"), Field(max_length=256)] = ()
+    models: Annotated[tuple[ServedModel, ...], Field(max_length=256), ListMap("name")] = ()
     """Models that every replica serves."""
 
 
@@ -54,11 +56,13 @@ class AssignmentSpec(ApiModel):
 
     site: DnsLabel | None = None
     """Site of the pool, copied from it so that a site needs nothing but its Assignment."""
+    member: DnsLabel | None = None
+    """Member cluster that applies the Assignment, copied from the pool; absent for the hub's own cluster."""
     tier: Tier
     """Tier of the pool, copied from it."""
     node_selector: NodeSelector
     """Nodes of the pool, copied from it."""
-    servers: Annotated[tuple[Server, ...], ListMap("namespace", "name"), Field(max_length=1024)] = ()
+    servers: Annotated[tuple[Server, ...], Field(max_length=1024), ListMap("namespace", "name")] = ()
     """Triton Deployments of the pool."""
     routes: Annotated[tuple[dict[str, Any], ...], Field(max_length=0)] = ()
     """Reserved for the site's gateway; must be empty."""
@@ -94,7 +98,7 @@ class ServerReport(ApiModel):
     """Pods that are Ready."""
     message: Message | None = None
     """Why Pods are missing; absent when none are."""
-    models: Annotated[tuple[AssignedModelStatus, ...], ListMap("name"), Field(max_length=256)] = ()
+    models: Annotated[tuple[AssignedModelStatus, ...], Field(max_length=256), ListMap("name")] = ()
     """The models of the server."""
 
 
@@ -105,7 +109,7 @@ class AssignmentStatus(ApiModel):
     """metadata.generation that this status is about; -1 until the site has seen the Assignment."""
     conditions: Conditions = ()
     """Ready: every server serves its models. Reconciling and Stalled are present only while true."""
-    servers: Annotated[tuple[ServerReport, ...], ListMap("namespace", "name"), Field(max_length=1024)] = ()
+    servers: Annotated[tuple[ServerReport, ...], Field(max_length=1024), ListMap("namespace", "name")] = ()
     """What became of each server."""
 
 

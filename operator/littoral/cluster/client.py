@@ -1,0 +1,257 @@
+"""A thin asynchronous client: credentials and transport of the official `kubernetes` package, plain dicts in and out.
+
+The generated models of that package are left out on purpose: decoding into them costs more time and memory than all
+that Littoral does with a Pod.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, Self, cast
+
+import aiohttp
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import ConfigException
+
+from littoral.cluster.resources import Resource, resource_of
+
+Object = dict[str, Any]
+
+UNREACHABLE: Final = (aiohttp.ClientError, TimeoutError, OSError)
+"""What a request raises when the API server is not there, or the link to it broke: wait, then try again."""
+
+
+class ApiError(Exception):
+    """The API server refused a request, or answered what is no answer.
+
+    Attributes:
+        status: the HTTP status code.
+        reason: the `reason` of the returned `Status` object (`NotFound`, `Conflict`, ...), or the HTTP phrase.
+    """
+
+    def __init__(self, *, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class NoCluster(Exception):
+    """There are no credentials for a cluster here; the message says where they were looked for."""
+
+
+class Client:
+    """One connection pool to one API server. Use it as an async context manager, or `close` it."""
+
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
+
+    @classmethod
+    async def connect(cls, *, kubeconfig: str | None = None, context: str | None = None) -> Self:
+        """Use the pod's service account where there is one, else the kubeconfig (`$KUBECONFIG`, `~/.kube/config`).
+
+        Raises:
+            NoCluster: neither is there, or the kubeconfig is broken.
+        """
+        configuration = Configuration()
+        # A watch holds its connection for minutes: the pool must not be what limits the number of informers.
+        configuration.connection_pool_maxsize = 0
+        if kubeconfig is None and context is None:
+            try:
+                config.load_incluster_config(client_configuration=configuration)
+                return cls(ApiClient(configuration))
+            except ConfigException:
+                pass
+        try:
+            await config.load_kube_config(
+                config_file=kubeconfig,
+                context=context,
+                client_configuration=configuration,
+                persist_config=False,
+            )
+        except (ConfigException, OSError) as error:
+            raise NoCluster(f"no cluster to talk to: {error}. Set KUBECONFIG or name a context.") from error
+        return cls(ApiClient(configuration))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._api.close()
+
+    async def get(self, resource: Resource, *, name: str, namespace: str | None = None) -> Object | None:
+        """One object, or None where it does not exist."""
+        try:
+            return await self._json("GET", resource.path(namespace=namespace, name=name))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def list(
+        self, resource: Resource, *, namespace: str | None = None, label_selector: str = "", page: int = 500
+    ) -> tuple[list[Object], str]:
+        """All objects of a collection, read in pages, and the resourceVersion to watch from.
+
+        Raises:
+            ApiError: also 410 when the list took so long that its snapshot is gone: list again.
+        """
+        items: list[Object] = []
+        query = {"limit": str(page)}
+        if label_selector:
+            query["labelSelector"] = label_selector
+        while True:
+            answer = await self._json("GET", resource.path(namespace=namespace), query=query)
+            items += answer["items"]
+            query["continue"] = answer["metadata"].get("continue", "")
+            if not query["continue"]:
+                return items, answer["metadata"]["resourceVersion"]
+
+    async def create(self, resource: Resource, body: Object, *, namespace: str | None = None) -> Object:
+        """Create one object; `ApiError` with status 409 when it is there already."""
+        return await self._json("POST", resource.path(namespace=namespace), body=body)
+
+    async def replace(self, resource: Resource, body: Object) -> Object:
+        """Replace one object; its resourceVersion guards against a lost update (`ApiError` 409)."""
+        return await self._json("PUT", _path_of(resource, body), body=body)
+
+    async def apply(self, body: Object, *, manager: str) -> Object:
+        """Server-side apply: create the object, or take over and set exactly the fields in `body`."""
+        resource = resource_of(api_version=body["apiVersion"], kind=body["kind"])
+        return await self._json(
+            "PATCH",
+            _path_of(resource, body),
+            query={"fieldManager": manager, "force": "true"},
+            body=body,
+            content_type="application/apply-patch+yaml",
+        )
+
+    async def patch(
+        self,
+        resource: Resource,
+        patch: Object,
+        *,
+        name: str,
+        namespace: str | None = None,
+        subresource: str | None = None,
+        manager: str,
+    ) -> Object:
+        """JSON merge patch (RFC 7386): a null removes a key, a list is replaced whole."""
+        return await self._json(
+            "PATCH",
+            resource.path(namespace=namespace, name=name, subresource=subresource),
+            query={"fieldManager": manager},
+            body=patch,
+            content_type="application/merge-patch+json",
+        )
+
+    async def delete(
+        self, resource: Resource, *, name: str, namespace: str | None = None, uid: str | None = None
+    ) -> bool:
+        """Delete one object, its dependents in the background. False where it was gone already.
+
+        `uid` guards against deleting a namesake that was created meanwhile.
+        """
+        body: Object = {"propagationPolicy": "Background"}
+        if uid:
+            body["preconditions"] = {"uid": uid}
+        try:
+            await self._json("DELETE", resource.path(namespace=namespace, name=name), body=body)
+        except ApiError as error:
+            if error.status in (404, 409):
+                return False
+            raise
+        return True
+
+    async def watch(
+        self,
+        resource: Resource,
+        *,
+        resource_version: str,
+        namespace: str | None = None,
+        label_selector: str = "",
+        seconds: int = 290,
+    ) -> AsyncIterator[tuple[str, Object]]:
+        """Changes since `resource_version` as (type, object), bookmarks included, until the server ends the watch.
+
+        Raises:
+            ApiError: 410 when that version is too old: list again.
+        """
+        query = {
+            "watch": "true",
+            "resourceVersion": resource_version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(seconds),
+        }
+        if label_selector:
+            query["labelSelector"] = label_selector
+        # The client's own limit is only there for a link that died in silence.
+        async with self._request(
+            "GET", resource.path(namespace=namespace), query=query, timeout=seconds + 15
+        ) as raw:
+            async for line in raw.content:
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise _error(
+                        status=int(event["object"].get("code", 500)), text=json.dumps(event["object"])
+                    )
+                yield event["type"], event["object"]
+
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        async with self._request(method, path, query=query, body=body, content_type=content_type) as raw:
+            return cast(Object, json.loads(await raw.read()))
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+        timeout: float = 30,  # noqa: ASYNC109 - the transport has its own
+    ) -> AsyncIterator[Any]:
+        prepared = self._api.param_serialize(
+            method=method,
+            resource_path=path,
+            query_params=[(key, value) for key, value in (query or {}).items() if value],
+            header_params={"Accept": "application/json", "Content-Type": content_type},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        response = await self._api.call_api(*prepared, _request_timeout=timeout, _preload_content=False)
+        raw = getattr(response, "response", response)
+        try:
+            if raw.status >= 400:
+                raise _error(status=raw.status, text=await raw.text())
+            yield raw
+        finally:
+            raw.close() if not raw.content.at_eof() else raw.release()
+
+
+def _path_of(resource: Resource, body: Object) -> str:
+    metadata = body["metadata"]
+    return resource.path(namespace=metadata.get("namespace"), name=metadata["name"])
+
+
+def _error(*, status: int, text: str) -> ApiError:
+    try:
+        answer = json.loads(text)
+        return ApiError(status=status, reason=answer.get("reason", ""), message=answer.get("message", text))
+    except (json.JSONDecodeError, AttributeError):
+        return ApiError(status=status, reason="", message=text or f"HTTP {status}")

@@ -1,0 +1,65 @@
+"""The world as the planner sees it: one immutable snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+from littoral.api.latencyslo import LatencySLO
+from littoral.api.model import Model
+from littoral.api.nodepool import NodePool
+from littoral.core.hardware import DeviceTable, Node, default_device_table
+
+
+class ModelKey(NamedTuple):
+    """Names one Model in the cluster."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """Everything that a plan may depend on. Two equal worlds get equal plans.
+
+    Objects that are being deleted, or that cannot be read, are not in it.
+    """
+
+    models: tuple[Model, ...] = ()
+    slos: tuple[LatencySLO, ...] = ()
+    pools: tuple[NodePool, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    devices: DeviceTable = field(default_factory=default_device_table)
+
+    @cached_property
+    def slos_by_model(self) -> dict[ModelKey, tuple[LatencySLO, ...]]:
+        """The SLOs of each Model that has any."""
+        grouped: dict[ModelKey, list[LatencySLO]] = {}
+        for slo in self.slos:
+            grouped.setdefault(ModelKey(slo.namespace or "", slo.spec.model_ref.name), []).append(slo)
+        return {key: tuple(slos) for key, slos in grouped.items()}
+
+    @cached_property
+    def nodes_by_pool(self) -> dict[str, tuple[Node, ...]]:
+        """The nodes of each pool. A node that several pools select belongs to the first of them by name."""
+        pools = sorted(self.pools, key=lambda pool: pool.name)
+        owned: dict[str, list[Node]] = {pool.name: [] for pool in pools}
+        for node in self.nodes:
+            owner = next((pool for pool in pools if selects(pool, node)), None)
+            if owner is not None:
+                owned[owner.name].append(node)
+        return {name: tuple(nodes) for name, nodes in owned.items()}
+
+
+def key_of(model: Model) -> ModelKey:
+    """The key of a Model."""
+    return ModelKey(model.namespace or "", model.name)
+
+
+def selects(pool: NodePool, node: Node) -> bool:
+    """Whether a pool of this cluster selects the node; the nodes of a member's pools are in the member's cluster."""
+    return pool.spec.member is None and pool.spec.node_selector.matches(node.labels)

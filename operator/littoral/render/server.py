@@ -1,0 +1,276 @@
+"""One server of an Assignment: a Deployment of Triton with the agent beside it, and the ConfigMap that steers the agent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from littoral.api.assignment import AssignmentSpec, Server
+from littoral.api.meta import NodeSelector
+from littoral.api.serving import ServerConfig
+from littoral.render import names
+from littoral.render.settings import CacheType, ServerSettings
+
+Manifest = dict[str, Any]
+
+_TRITON_USER = 1000  # `triton-server` in NVIDIA's image.
+_AGENT_USER = 65532
+_ROOT = 0
+
+
+def render_server(
+    server: Server, *, pool: str, spec: AssignmentSpec, settings: ServerSettings, owner: Manifest
+) -> list[Manifest]:
+    """The manifests of one server, in the order in which they must exist.
+
+    Args:
+        pool: name of the NodePool, and of the Assignment.
+        owner: the owner reference of the Assignment: what it owns is collected when it goes.
+    """
+    metadata = {
+        "name": server.name,
+        "namespace": server.namespace,
+        "labels": _labels(server, pool=pool),
+        "ownerReferences": [owner],
+    }
+    config = server_config(server)
+    data = {names.CONFIG_FILE: json.dumps(config.dump(), indent=2, sort_keys=True)}
+    if settings.ca_bundle:
+        data["ca.crt"] = settings.ca_bundle
+    return [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data},
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata,
+            "spec": {
+                "replicas": server.replicas,
+                "selector": {"matchLabels": _selector(server)},
+                "strategy": _strategy(server),
+                "template": _pod(server, pool=pool, spec=spec, settings=settings),
+            },
+        },
+    ]
+
+
+def server_config(server: Server) -> ServerConfig:
+    """What the agent shall serve, with a revision that is the content's hash."""
+    content = json.dumps([model.dump() for model in server.models], sort_keys=True)
+    return ServerConfig(revision=hashlib.sha256(content.encode()).hexdigest()[:16], models=server.models)
+
+
+def _selector(server: Server) -> dict[str, str]:
+    return {names.APP: "triton", names.SERVER: server.name}
+
+
+def _labels(server: Server, *, pool: str) -> dict[str, str]:
+    return _selector(server) | {
+        names.MANAGED_BY: names.MANAGER,
+        names.PART_OF: names.MANAGER,
+        names.POOL: pool,
+        names.ACCELERATOR: server.accelerator,
+    }
+
+
+def _strategy(server: Server) -> Manifest:
+    # A CPU server is replaced by starting its successor first. Where each replica holds a device there may be none left
+    # for a successor: the old one must go first, or the rollout never ends.
+    surge, unavailable = (1, 0) if server.extended_resource is None else (0, 1)
+    return {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}
+
+
+def _pod(server: Server, *, pool: str, spec: AssignmentSpec, settings: ServerSettings) -> Manifest:
+    pod: Manifest = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 60,
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        "initContainers": [_agent(server, settings)],
+        "containers": [_triton(server, settings)],
+        "volumes": _volumes(server, settings),
+        "affinity": {"nodeAffinity": _node_affinity(spec.node_selector, server.node_selector)},
+        # Replicas beside each other on one node share its fate.
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": _selector(server)},
+            }
+        ],
+        # An edge node that has lost its link is NotReady for as long as that takes: what runs there stays.
+        "tolerations": [
+            {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute"},
+            {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"},
+        ],
+    }
+    if server.extended_resource is not None:
+        # Device nodes are tainted with their resource's name by custom (GKE, AKS, NVIDIA's operator).
+        pod["tolerations"].append({"key": server.extended_resource, "operator": "Exists"})
+    if settings.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
+    return {"metadata": {"labels": _labels(server, pool=pool)}, "spec": pod}
+
+
+def _agent(server: Server, settings: ServerSettings) -> Manifest:
+    arguments = [
+        f"--config={names.CONFIG_DIRECTORY}/{names.CONFIG_FILE}",
+        f"--cache={names.CACHE_DIRECTORY}",
+        f"--repository={names.REPOSITORY_DIRECTORY}",
+        f"--claims-root={names.CLAIMS_DIRECTORY}",
+        f"--listen=0.0.0.0:{names.AGENT_PORT}",
+        f"--triton=127.0.0.1:{names.HTTP_PORT}",
+        f"--drain={settings.drain}s",
+    ]
+    mounts = [
+        {"name": "config", "mountPath": names.CONFIG_DIRECTORY, "readOnly": True},
+        {"name": "cache", "mountPath": names.CACHE_DIRECTORY},
+        {"name": "models", "mountPath": names.REPOSITORY_DIRECTORY},
+        {"name": "tmp", "mountPath": "/tmp", "subPath": "agent"},  # noqa: S108 - a path in the container
+        *_claim_mounts(server),
+    ]
+    if settings.files_root is not None:
+        arguments.append(f"--files-root={settings.files_root}")
+        mounts.append({"name": "files", "mountPath": settings.files_root, "readOnly": True})
+    if settings.ca_bundle:
+        arguments.append(f"--ca-file={names.CONFIG_DIRECTORY}/ca.crt")
+    return _container(
+        name="agent",
+        image=settings.agent_image,
+        settings=settings,
+        # The node's directory belongs to root; a root that may do nothing but write there is the least that works.
+        user=_ROOT if settings.cache == CacheType.HOST_PATH else _AGENT_USER,
+        container={
+            "args": ["agent", *arguments],
+            # A native sidecar: started before Triton, stopped after it.
+            "restartPolicy": "Always",
+            "ports": [{"name": "agent", "containerPort": names.AGENT_PORT}],
+            "startupProbe": _probe("/healthz", names.AGENT_PORT, period=1, failures=60),
+            "livenessProbe": _probe("/healthz", names.AGENT_PORT, period=10, failures=6),
+            "readinessProbe": _probe("/readyz", names.AGENT_PORT, period=1, failures=1),
+            "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
+            "volumeMounts": mounts,
+        },
+    )
+
+
+def _triton(server: Server, settings: ServerSettings) -> Manifest:
+    requests = {"cpu": server.cpu or "250m", "memory": server.memory or "512Mi"}
+    limits: dict[str, str] = {}
+    if server.extended_resource is not None:
+        # Extended resources are never overcommitted: the limit is the request.
+        requests[server.extended_resource] = limits[server.extended_resource] = "1"
+    container: Manifest = {
+        "args": [
+            f"--model-repository={names.REPOSITORY_DIRECTORY}",
+            "--model-control-mode=explicit",
+            # A model that does not load is that model's trouble, and the agent says so; the others are served.
+            "--strict-readiness=false",
+            "--exit-on-error=false",
+            "--metrics-config=summary_latencies=true",
+            f"--http-port={names.HTTP_PORT}",
+            f"--grpc-port={names.GRPC_PORT}",
+            f"--metrics-port={names.METRICS_PORT}",
+        ],
+        "ports": [
+            {"name": "http", "containerPort": names.HTTP_PORT},
+            {"name": "grpc", "containerPort": names.GRPC_PORT},
+            {"name": "metrics", "containerPort": names.METRICS_PORT},
+        ],
+        # Until every client has learnt that this Pod is leaving, requests still arrive: serve them.
+        "lifecycle": {"preStop": {"sleep": {"seconds": settings.drain}}},
+        "startupProbe": _probe("/v2/health/live", names.HTTP_PORT, period=1, failures=300),
+        "livenessProbe": _probe("/v2/health/live", names.HTTP_PORT, period=10, failures=6),
+        "resources": {"requests": requests} | ({"limits": limits} if limits else {}),
+        "volumeMounts": [
+            {"name": "models", "mountPath": names.REPOSITORY_DIRECTORY, "readOnly": True},
+            {"name": "cache", "mountPath": names.CACHE_DIRECTORY, "readOnly": True},
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - a path in the container
+            {"name": "tmp", "mountPath": "/tmp", "subPath": "triton"},  # noqa: S108 - a path in the container
+            *_claim_mounts(server),
+        ],
+    }
+    if settings.files_root is not None:
+        container["volumeMounts"].append({"name": "files", "mountPath": settings.files_root, "readOnly": True})
+    if settings.triton_command is not None:
+        container["command"] = list(settings.triton_command)
+    return _container(
+        name="triton", image=settings.triton_image, settings=settings, user=_TRITON_USER, container=container
+    )
+
+
+def _container(*, name: str, image: str, settings: ServerSettings, user: int, container: Manifest) -> Manifest:
+    policy = {"imagePullPolicy": settings.pull_policy} if settings.pull_policy else {}
+    return {
+        "name": name,
+        "image": image,
+        **policy,
+        "securityContext": {
+            "runAsUser": user,
+            "runAsNonRoot": user != _ROOT,
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        **container,
+    }
+
+
+def _volumes(server: Server, settings: ServerSettings) -> list[Manifest]:
+    cache: Manifest = {"emptyDir": {}}
+    if settings.cache == CacheType.HOST_PATH:
+        cache = {"hostPath": {"path": settings.cache_path, "type": "DirectoryOrCreate"}}
+    volumes: list[Manifest] = [
+        {"name": "config", "configMap": {"name": server.name}},
+        {"name": "cache", **cache},
+        {"name": "models", "emptyDir": {}},
+        {"name": "tmp", "emptyDir": {}},
+        # Triton's Python backends hand tensors over through shared memory; the runtime's 64 MiB are soon full.
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": settings.shared_memory}},
+    ]
+    if settings.files_root is not None:
+        volumes.append(
+            {"name": "files", "hostPath": {"path": settings.files_root, "type": "DirectoryOrCreate"}},
+        )
+    volumes += [
+        {"name": f"claim-{claim}", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+        for claim in _claims(server)
+    ]
+    return volumes
+
+
+def _claims(server: Server) -> list[str]:
+    return sorted({claim for model in server.models if (claim := model.artifact.claim) is not None})
+
+
+def _claim_mounts(server: Server) -> list[Manifest]:
+    return [
+        {"name": f"claim-{claim}", "mountPath": f"{names.CLAIMS_DIRECTORY}/{claim}", "readOnly": True}
+        for claim in _claims(server)
+    ]
+
+
+def _probe(path: str, port: int, *, period: int, failures: int) -> Manifest:
+    return {
+        "httpGet": {"path": path, "port": port},
+        "periodSeconds": period,
+        "failureThreshold": failures,
+        "timeoutSeconds": 3,
+    }
+
+
+def _node_affinity(*selectors: NodeSelector | None) -> Manifest:
+    expressions: list[Manifest] = []
+    for selector in selectors:
+        if selector is None:
+            continue
+        expressions += [
+            {"key": key, "operator": "In", "values": [value]} for key, value in sorted(selector.match_labels.items())
+        ]
+        expressions += [requirement.dump() for requirement in selector.match_expressions]
+    if not expressions:
+        return {}
+    return {
+        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": expressions}]}
+    }

@@ -1,0 +1,46 @@
+"""What the chart decides about every server: images, cache, trust."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class CacheType(StrEnum):
+    """Where a node's artifacts are kept.
+
+    `HostPath` survives the Pod and is shared by all servers of the node; Pod Security `restricted` refuses it.
+    `EmptyDir` is allowed everywhere, and lasts as long as the Pod.
+    """
+
+    HOST_PATH = "HostPath"
+    EMPTY_DIR = "EmptyDir"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """Settings that all servers of a cluster share.
+
+    Attributes:
+        triton_image: the Triton Inference Server.
+        triton_command: its command; None for the image's own entrypoint (NVIDIA's image needs `tritonserver`).
+        agent_image: the image with `littoral agent`.
+        pull_policy: for both; None leaves it to Kubernetes.
+        files_root: the node's directory below which `file://` artifacts lie; None switches them off.
+        ca_config_map: ConfigMap data (file name -> PEM) of CA certificates that `https://` sources are checked with,
+            beside the system's.
+        shared_memory: size limit of Triton's /dev/shm, as a quantity.
+        drain: seconds between a Pod's end being announced and Triton's, so that clients have gone elsewhere.
+    """
+
+    triton_image: str
+    agent_image: str
+    triton_command: tuple[str, ...] | None = ("tritonserver",)
+    pull_policy: str | None = None
+    image_pull_secrets: tuple[str, ...] = ()
+    cache: CacheType = CacheType.HOST_PATH
+    cache_path: str = "/var/lib/littoral/cache"
+    files_root: str | None = "/var/lib/littoral/files"
+    ca_bundle: str = ""
+    shared_memory: str = "256Mi"
+    drain: int = 5
