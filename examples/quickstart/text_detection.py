@@ -57,7 +57,7 @@ def prepare(picture: Image.Image) -> NDArray[np.float32]:
 
 
 def to_tensor(picture: Image.Image) -> NDArray[np.float32]:
-    """Return an RGB picture as float32 of shape (1, 3, height, width): blue green red, each scaled to -1..1."""
+    """Return an RGB picture as float32 of shape (1, 3, height, width): blue green red, each -1..1."""
     pixels = np.asarray(picture, dtype=np.float32)[:, :, ::-1]
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[np.newaxis]) / np.float32(127.5) - np.float32(1)
 
