@@ -50,6 +50,15 @@ class Server(ApiModel):
     models: Annotated[tuple[ServedModel, ...], Field(max_length=256), ListMap("name")] = ()
     """Models that every replica serves."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="self.name.startsWith('triton-') && self.name.endsWith('-' + self.accelerator)",
+            holds=lambda it: it.name.startswith("triton-") and it.name.endswith(f"-{it.accelerator}"),
+            message="must be triton-<pool>-<class>, with the class that accelerator names",
+            field=".name",
+        ),
+    )
+
 
 class AssignmentSpec(ApiModel):
     """What runs in the pool."""
@@ -132,17 +141,3 @@ class Assignment(Resource):
     """What runs in the pool."""
     status: AssignmentStatus = AssignmentStatus()
     """The site's report."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel=(
-                "!has(self.spec.servers) || "
-                "self.spec.servers.all(s, s.name == 'triton-' + self.metadata.name + '-' + s.accelerator)"
-            ),
-            holds=lambda it: all(
-                server.name == f"triton-{it.metadata.name}-{server.accelerator}" for server in it.spec.servers
-            ),
-            message="an Assignment is named as its NodePool, and its servers triton-<pool>-<class>",
-            field=".spec.servers",
-        ),
-    )

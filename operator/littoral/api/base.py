@@ -30,7 +30,7 @@ API_VERSION = f"{GROUP}/{VERSION}"
 _MESSAGE_LIMIT = 1024
 
 
-class InvalidObject(ValueError):  # noqa: N818 - the name says what is wrong
+class InvalidObject(ValueError):
     """An object that does not obey its schema; `str()` names each wrong field and fits a condition's
     message."""
 
@@ -46,14 +46,14 @@ class Rule:
         message: what the user is told; says what to do.
         holds: the same rule in Python; absent for transition rules, which need the old object.
         field: JSON path below `self` that the error points to, such as `.minReplicas`.
-        reason: as in `metav1.StatusReason` of field errors.
+        reason: what kind of error it is, where it is another than `FieldValueInvalid`.
     """
 
     cel: str
     message: str
     holds: Callable[[Any], bool] | None = None
     field: str = ""
-    reason: str = "FieldValueInvalid"
+    reason: str = ""
 
     def check(self, value: Any) -> Any:
         """Return `value`, or raise the error that pydantic collects."""
@@ -63,17 +63,13 @@ class Rule:
 
     def schema(self) -> dict[str, str]:
         """The entry of `x-kubernetes-validations`."""
-        entry = {"rule": self.cel, "message": self.message, "reason": self.reason}
-        if self.field:
-            entry["fieldPath"] = self.field
-        return entry
+        entry = {"rule": self.cel, "message": self.message, "fieldPath": self.field, "reason": self.reason}
+        return {key: value for key, value in entry.items() if value}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return _with_rules(handler(schema), (self,))
 
 
@@ -96,9 +92,7 @@ class ListMap:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         marks = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(self.keys)}
         return handler(schema) | marks
 
@@ -115,9 +109,7 @@ class ListSet:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return handler(schema) | {"x-kubernetes-list-type": "set"}
 
 
@@ -150,6 +142,8 @@ class ApiModel(BaseModel):
     )
 
     rules: ClassVar[tuple[Rule, ...]] = ()
+    # Whether server-side apply takes the object as a whole: parts of a selector mean nothing by themselves.
+    atomic: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _obey_rules(self) -> Self:
@@ -158,13 +152,13 @@ class ApiModel(BaseModel):
         return self
 
     @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         json_schema = handler(schema)
+        target = handler.resolve_ref_schema(json_schema)
         if cls.rules:
-            target = handler.resolve_ref_schema(json_schema)
             target.update(_with_rules(target, cls.rules))
+        if cls.atomic:
+            target["x-kubernetes-map-type"] = "atomic"
         return json_schema
 
     @classmethod

@@ -92,19 +92,13 @@ def reconciling(
     meanwhile."""
     rest = remove_conditions(conditions, STALLED)
     for kind, status in ((READY, serving), (RECONCILING, ConditionStatus.TRUE)):
-        rest = set_condition(
-            rest, kind, status=status, reason=reason, message=message, generation=generation, now=now
-        )
+        rest = set_condition(rest, kind, status=status, reason=reason, message=message, generation=generation, now=now)
     return rest
 
 
-def stalled(
-    conditions: Conditions, *, reason: str, message: str, generation: int, now: datetime
-) -> Conditions:
+def stalled(conditions: Conditions, *, reason: str, message: str, generation: int, now: datetime) -> Conditions:
     """Stalled is True and Ready False, not Reconciling: nothing happens until somebody changes something."""
     rest = remove_conditions(conditions, RECONCILING)
     for kind, status in ((READY, ConditionStatus.FALSE), (STALLED, ConditionStatus.TRUE)):
-        rest = set_condition(
-            rest, kind, status=status, reason=reason, message=message, generation=generation, now=now
-        )
+        rest = set_condition(rest, kind, status=status, reason=reason, message=message, generation=generation, now=now)
     return rest

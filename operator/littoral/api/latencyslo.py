@@ -29,7 +29,7 @@ class ModelReference(ApiModel):
 class Sites(ApiModel):
     """Sites that an SLO is about."""
 
-    match_names: Annotated[tuple[DnsLabel, ...], ListSet(), Field(min_length=1, max_length=1024)]
+    match_names: Annotated[tuple[DnsLabel, ...], Field(min_length=1, max_length=1024), ListSet()]
     """Names of sites, as in NodePool.spec.site."""
 
 

@@ -108,6 +108,8 @@ class LocalObjectReference(ApiModel):
     name: ObjectName
     """Name of the object, in the same namespace."""
 
+    atomic: ClassVar[bool] = True
+
 
 class SelectorOperator(StrEnum):
     """How a label is compared."""
@@ -183,6 +185,8 @@ class NodeSelector(ApiModel):
     """Labels that a node must have, with these values. Example: {littoral.dev/site: store-12}."""
     match_expressions: Annotated[tuple[SelectorRequirement, ...], Field(max_length=32)] = ()
     """Comparisons that a node's labels must satisfy, as in node affinity."""
+
+    atomic: ClassVar[bool] = True
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether a node with these labels is selected."""

@@ -25,13 +25,21 @@ from littoral.api.quantity import PositiveDuration, PositiveQuantity, Ratio
 from littoral.api.serving import Artifact, Backend, ModelState, Parameter
 
 
-def _uri_rule(where: str, must: str, message: str) -> Rule:
-    """URIs that match `where` must match `must`; both are regular expressions that RE2 and Python read
-    alike."""
-    when, then = re.compile(where), re.compile(must)
+def _uri_rule(*, where: str, must: str, message: str) -> Rule:
+    """URIs that match `where` must match `must`; RE2 and Python read both expressions alike."""
     return Rule(
         cel=f"!self.uri.matches('{where}') || self.uri.matches('{must}')",
-        holds=lambda artifact: not when.search(artifact.uri) or then.search(artifact.uri) is not None,
+        holds=lambda artifact: not re.search(where, artifact.uri) or bool(re.search(must, artifact.uri)),
+        message=message,
+        field=".uri",
+    )
+
+
+def _uri_never(pattern: str, message: str) -> Rule:
+    """No URI may match `pattern`."""
+    return Rule(
+        cel=f"!self.uri.matches('{pattern}')",
+        holds=lambda artifact: not re.search(pattern, artifact.uri),
         message=message,
         field=".uri",
     )
@@ -41,36 +49,31 @@ class VariantArtifact(Artifact):
     """The artifact of a variant: where it is, and the digest that proves it."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        _uri_rule(
-            "^",
-            "^(oci|https|s3|gs|pvc|file)://",
-            "must start with oci://, https://, s3://, gs://, pvc:// or file://",
-        ),
-        _uri_rule(
-            "^(oci|https|s3|gs)://",
-            "^[a-z0-9]+://[^/?#]+/[^/]",
-            "must name a host or bucket and a path, such as https://models.example/digits.onnx",
-        ),
-        _uri_rule(
-            "^[a-z0-9]+://[^/]*@",
-            "^oci://[^/]*/",
-            "must not hold a user or a password: everybody who can read the Model would know it",
-        ),
-        _uri_rule(
-            "^pvc://",
-            "^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^/?#]+)+$",
-            "must be pvc://<claim>/<path of the file>, with a claim in the Model's namespace",
-        ),
-        _uri_rule(
-            "^file://",
-            "^file://(/[^/?#]+)+$",
-            "must be file:// and an absolute path on the node, such as file:///var/lib/littoral/files/digits.onnx",
-        ),
         Rule(
-            cel="!self.uri.matches('/[.][.]?(/|$)')",
-            holds=lambda it: re.search(r"/[.][.]?(/|$)", it.uri) is None,
-            message="must not contain '.' or '..' in its path",
+            cel="self.uri.matches('^(oci|https|s3|gs|pvc|file)://')",
+            holds=lambda it: bool(re.search("^(oci|https|s3|gs|pvc|file)://", it.uri)),
+            message="must start with oci://, https://, s3://, gs://, pvc:// or file://",
             field=".uri",
+        ),
+        _uri_rule(
+            where="^(oci|https|s3|gs)://",
+            must="^[a-z0-9]+://[^/?#]+/[^/]",
+            message="must name a host or bucket and a path, such as https://models.example/digits.onnx",
+        ),
+        _uri_rule(
+            where="^pvc://",
+            must="^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^/?#]+)+$",
+            message="must be pvc://<claim>/<path of the file>, with a claim in the Model's namespace",
+        ),
+        _uri_rule(
+            where="^file://",
+            must="^file://(/[^/?#]+)+$",
+            message="must be file:// and the file's absolute path on the node, such as file:///models/digits.onnx",
+        ),
+        _uri_never("/[.][.]?(/|$)", "must not contain '.' or '..' in its path"),
+        _uri_never(
+            "^[a-z0-9]+://[^/]*@",
+            "must not hold a user or a password: everybody who can read the Model would know it",
         ),
         Rule(
             cel="!self.uri.matches('^oci://.*@') || self.uri.endsWith('@' + self.digest)",
@@ -186,7 +189,7 @@ class ModelSpec(ApiModel):
 
     priority: int = Field(default=100, ge=0, le=1_000_000, json_schema_extra={"format": "int32"})
     """Who is served first when not everything fits: higher goes first."""
-    variants: Annotated[tuple[Variant, ...], ListMap("name"), Field(min_length=1, max_length=16)]
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1, max_length=16), ListMap("name")]
     """The same network for different hardware, in order of preference where cost ties. Littoral picks one
     for each place."""
     verification: Verification | None = None

@@ -73,7 +73,7 @@ class NodePoolSpec(ApiModel):
     changed."""
     node_selector: NodeSelector
     """Nodes of the pool, by their labels. {} selects every node; a node belongs to one pool."""
-    accelerators: Annotated[tuple[AcceleratorPrice, ...], ListMap("class"), Field(max_length=16)] = ()
+    accelerators: Annotated[tuple[AcceleratorPrice, ...], Field(max_length=16), ListMap("class")] = ()
     """Prices of devices, by class. Which devices exist is discovered from the nodes."""
     network: Network = Network()
     """How far away other pools are."""
@@ -91,7 +91,7 @@ class NodePoolSpec(ApiModel):
             reason="FieldValueRequired",
         ),
         Rule(
-            cel="self.?member.orValue('') == oldSelf.?member.orValue('')",
+            cel=("has(self.member) == has(oldSelf.member) && (!has(self.member) || self.member == oldSelf.member)"),
             message="cannot be changed: make another NodePool for the nodes of another cluster",
             field=".member",
         ),
