@@ -29,3 +29,19 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml
 .PHONY: lock
 lock: setup ## Pin the Python packages anew (requirements/*.txt, with hashes)
 	@$(PYTHON) requirements/lock.py
+
+##@ Lab
+LAB ?= lab
+LAB_FLAGS ?=
+
+.PHONY: lab-up
+lab-up: setup ## A real cluster on this machine: LAB=name, LAB_FLAGS="--node edge-1:intel-npu=1 --kwok 100"
+	@python -m lab up --name $(LAB) $(LAB_FLAGS)
+
+.PHONY: lab-status
+lab-status: setup ## How the lab is
+	@python -m lab status --name $(LAB)
+
+.PHONY: lab-down
+lab-down: setup ## Take the lab down, whatever state it is in
+	@python -m lab down --name $(LAB)

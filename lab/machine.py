@@ -1,0 +1,196 @@
+"""A machine: one process with namespaces of its own (PID, mount, network, host name, IPC, cgroup), made by unshare.
+
+Killing that process kills everything in the machine, containers included; its mounts and its network go with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import cgroups
+from lab.debian import SYSTEM_PATH, find
+from lab.errors import LabError
+from lab.spec import MachineSpec, ProgramStatus, read_statuses
+from lab.state import MachineState
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+
+# Joins every cgroup given before the last "--", then becomes the rest: no process of the machine is ever outside.
+_JOIN = 'while [ "$1" != -- ]; do echo 0 > "$1/cgroup.procs" || exit 1; shift; done; shift; exec "$@"'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A machine of a lab, in ``directory``; it need not be running."""
+
+    lab: str
+    name: str
+    directory: Path
+
+    def prepare(self, *, keep: tuple[str, ...] = ()) -> None:
+        """Make its directories, empty but for the paths below ``var`` in ``keep``."""
+        for name in ("log", "tmp", "etc", "root"):
+            shutil.rmtree(self.directory / name, ignore_errors=True)
+            (self.directory / name).mkdir(parents=True)
+        (self.directory / "tmp").chmod(0o1777)
+        var = self.directory / "var"
+        _empty(var, keep={var / path for path in keep})
+        for name in ("lib/kubelet", "lib/littoral/files", "log", "cache", "spool", "tmp"):
+            (var / name).mkdir(parents=True, exist_ok=True)
+        (var / "tmp").chmod(0o1777)
+        (var / "run").symlink_to("/run")
+        (self.directory / "programs.json").unlink(missing_ok=True)
+
+    def start(self, spec: MachineSpec) -> tuple[MachineState, subprocess.Popen[bytes]]:
+        """Start its init, which waits for its network: ``go`` tells it that it is wired.
+
+        Raises ``LabError`` with the end of its log when it does not come that far.
+        """
+        (self.directory / "machine.json").write_text(spec.to_json())
+        log = self.directory / "log" / "init.log"
+        command = [
+            *(
+                "/bin/sh",
+                "-c",
+                _JOIN,
+                "join",
+                *map(str, cgroups.create(lab=self.lab, machine=self.name)),
+                "--",
+            ),
+            *(
+                find("unshare") or "unshare",
+                "--fork",
+                "--kill-child",
+                "--pid",
+                "--mount",
+                "--net",
+                "--uts",
+                "--ipc",
+            ),
+            *("--cgroup", "--propagation", "private"),
+            *(os.path.realpath(sys.executable), "-S", "-E", "-s", "-m", "lab.init"),
+            str(self.directory / "machine.json"),
+        ]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                cwd=_CHECKOUT,
+                env={"PATH": SYSTEM_PATH, "HOME": "/root", "LANG": "C.UTF-8"},
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 20
+        while "ready to be wired" not in (text := log.read_text()):
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                raise LabError(f"machine {self.name} did not start:\n{text.strip()[-1500:]}")
+            time.sleep(0.02)
+        init = _only_child(process.pid)
+        cgroups.make_room(lab=self.lab, machine=self.name, pids=[process.pid, init])
+        state = MachineState(
+            name=self.name,
+            launcher=process.pid,
+            launcher_started=started(process.pid),
+            init=init,
+            init_started=started(init),
+        )
+        return state, process
+
+    def programs(self) -> list[ProgramStatus]:
+        """What its init last said of its programs."""
+        return read_statuses(self.directory)
+
+    def log_tail(self, program: str, *, lines: int = 8) -> str:
+        """The end of one program's log."""
+        with contextlib.suppress(FileNotFoundError):
+            return "\n".join((self.directory / "log" / f"{program}.log").read_text().splitlines()[-lines:])
+        return ""
+
+    def resident_memory(self) -> int:
+        """Bytes of memory that its processes hold resident; pages that they share count once for each."""
+        total = 0
+        for pid in cgroups.processes(lab=self.lab, machine=self.name):
+            with contextlib.suppress(OSError):
+                total += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return total * os.sysconf("SC_PAGE_SIZE")
+
+
+def go(process: subprocess.Popen[bytes]) -> None:
+    """Tell a started machine that its network is there."""
+    assert process.stdin is not None
+    process.stdin.write(b"\n")
+    process.stdin.close()
+
+
+def running(state: MachineState) -> bool:
+    """Whether the machine's PID 1 is the process that was started."""
+    return started(state.init) == state.init_started
+
+
+def stop(states: tuple[MachineState, ...], *, timeout: float = 8.0) -> list[str]:
+    """Stop machines, all at once: politely, after ``timeout`` seconds by SIGKILL; the names of those that ran."""
+    alive = [state for state in states if running(state)]
+    for state in alive:
+        _signal(state.init, state.init_started, signal.SIGTERM)
+    deadline = time.monotonic() + timeout
+    while any(running(state) for state in alive) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for state in states:
+        _signal(state.init, state.init_started, signal.SIGKILL)
+        _signal(state.launcher, state.launcher_started, signal.SIGKILL)
+    return [state.name for state in alive]
+
+
+def started(pid: int) -> int:
+    """When a process started, in clock ticks since boot; 0 when there is no such process, or it is a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+def _signal(pid: int, since: int, number: signal.Signals) -> None:
+    if since and started(pid) == since:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _only_child(pid: int) -> int:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    if len(children) != 1:
+        raise LabError(f"the machine's launcher {pid} has {len(children)} children instead of one")
+    return int(children[0])
+
+
+def _empty(directory: Path, *, keep: set[Path]) -> None:
+    if not directory.is_dir():
+        return
+    for path in directory.iterdir():
+        if path in keep:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            if any(path in kept.parents for kept in keep):
+                _empty(path, keep=keep)
+            else:
+                shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def visible_paths(*, directory: Path, cache: Path) -> tuple[str, ...]:
+    """What a machine sees of the host besides the system: itself, the programs, this package and its Python."""
+    paths = [directory, cache / "bin", _CHECKOUT / "lab"]
+    if not Path(sys.base_prefix).is_relative_to("/usr"):
+        paths.append(Path(sys.base_prefix))
+    return tuple(str(path) for path in paths)
