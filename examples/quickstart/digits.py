@@ -32,9 +32,7 @@ def load() -> tuple[Digits, Digits]:
     data = load_digits()
     images = data.images.astype(np.float32)
     labels = data.target.astype(np.int64)
-    train_x, test_x, train_y, test_y = train_test_split(
-        images, labels, test_size=0.25, random_state=0, stratify=labels
-    )
+    train_x, test_x, train_y, test_y = train_test_split(images, labels, test_size=0.25, random_state=0, stratify=labels)
     return Digits(images=train_x, labels=train_y), Digits(images=test_x, labels=test_y)
 
 

@@ -114,9 +114,7 @@ def _smallest_rectangle(points: NDArray[np.float64]) -> NDArray[np.float64]:
     left, right = along[:, best].min(), along[:, best].max()
     top, bottom = across[:, best].min(), across[:, best].max()
     back = np.array([[cosine[best], sine[best]], [-sine[best], cosine[best]]])
-    corners: NDArray[np.float64] = (
-        np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) @ back
-    )
+    corners: NDArray[np.float64] = np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) @ back
     return corners
 
 
