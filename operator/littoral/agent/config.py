@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 class ConfigFile:
     """The mounted `server.json`, and the last good content of it on the node's disk.
 
-    The kubelet replaces a mounted ConfigMap by swapping a link, which no watch on the file itself would see; so the file is
-    looked at by `poll`, which costs one system call while nothing changes.
+    The kubelet replaces a mounted ConfigMap by swapping a link, which no watch on the file itself would see;
+    so the file is looked at by `poll`, which costs one system call while nothing changes.
     """
 
     def __init__(self, path: Path, *, saved: Path) -> None:
@@ -29,7 +29,8 @@ class ConfigFile:
         self._saved = saved
         self._seen: tuple[int, int, int] | None = (0, 0, 0)
         self.current: ServerConfig | None = None
-        """The last good desired state. None until there was one: which is not the same as wanting no models."""
+        """The last good desired state. None until there was one: which is not the same as wanting no
+        models."""
         self.error = ""
         """Why the file that is there now is not followed; empty if it is."""
 

@@ -1,7 +1,8 @@
 """Digests of artifacts: `sha256:<64 hex>` of a file, or of a directory's manifest.
 
-A directory's digest is the SHA-256 of its manifest: for each regular file one line `<hex>  ./<path>`, ordered by the bytes of
-the path. Owners, modes, times and empty directories do not count. Inside the directory a shell prints the same digest:
+A directory's digest is the SHA-256 of its manifest: for each regular file one line `<hex>  ./<path>`, ordered
+by the bytes of the path. Owners, modes, times and empty directories do not count. Inside the directory a
+shell prints the same digest:
 
     find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum
 """
@@ -11,10 +12,11 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from littoral.agent.errors import ArtifactRefused
+from littoral.agent.errors import ArtifactError
 
 CHUNK = 1 << 20
-"""Bytes read at a time: large enough that hashing runs outside the interpreter's lock, small enough to stay in cache."""
+"""Bytes read at a time: large enough that hashing runs outside the interpreter's lock, small enough to stay
+in cache."""
 
 
 def of_file(path: Path) -> str:
@@ -45,17 +47,17 @@ def walk(root: Path) -> Iterator[str]:
     """The relative paths of the regular files below `root`.
 
     Raises:
-        ArtifactRefused: for what a digest cannot vouch for. A symbolic link may lead anywhere and a device has no end;
-            a newline or backslash in a name makes `sha256sum` print the name differently.
+        ArtifactError: for what a digest cannot vouch for. A symbolic link may lead anywhere and a device
+            has no end; a newline or backslash in a name makes `sha256sum` print the name differently.
     """
     for folder, folders, files in os.walk(root, onerror=_raise):
         for name in folders + files:
             path = Path(folder, name)
             relative = str(path.relative_to(root))
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
-                raise ArtifactRefused(f"{relative!r} in the artifact is neither a regular file nor a directory")
+                raise ArtifactError(f"{relative!r} in the artifact is neither a regular file nor a directory")
             if "\n" in name or "\\" in name:
-                raise ArtifactRefused(f"{relative!r} in the artifact has a newline or a backslash in its name")
+                raise ArtifactError(f"{relative!r} in the artifact has a newline or a backslash in its name")
             if name in files:
                 yield relative
 

@@ -10,7 +10,7 @@ import aiohttp
 from yarl import URL
 
 from littoral.agent import digest
-from littoral.agent.errors import ArtifactRefused, FetchFailed
+from littoral.agent.errors import ArtifactError, FetchError
 from littoral.agent.local import check_size, too_large
 from littoral.agent.progress import Progress
 
@@ -19,7 +19,8 @@ MAX_REDIRECTS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Timeouts:
-    """How long a server may be silent, in seconds. There is no limit on the whole: a slow uplink is still an uplink."""
+    """How long a server may be silent, in seconds. There is no limit on the whole: a slow uplink is still an
+    uplink."""
 
     connect: float = 15.0
     read: float = 60.0
@@ -33,8 +34,8 @@ async def download(
     Proxies come from the environment (HTTPS_PROXY, NO_PROXY); redirects are followed to https only.
 
     Raises:
-        ArtifactRefused: the server redirects away from https, or the body is larger than `max_bytes`.
-        FetchFailed: anything that may be different next time.
+        ArtifactError: the server redirects away from https, or the body is larger than `max_bytes`.
+        FetchError: anything that may be different next time.
     """
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.read)
     try:
@@ -53,28 +54,29 @@ async def download(
             check_size(response.content_length or 0, max_bytes=max_bytes, folder=target.parent)
             return await _save(response, target, progress, max_bytes=max_bytes)
     except TimeoutError as error:
-        raise FetchFailed(f"the server was silent for too long after {progress.received} bytes") from error
+        raise FetchError(f"the server was silent for too long after {progress.received} bytes") from error
     except aiohttp.ClientPayloadError as error:
         size = progress.total if progress.total is not None else "?"
-        raise FetchFailed(f"the connection broke after {progress.received} of {size} bytes") from error
+        raise FetchError(f"the connection broke after {progress.received} of {size} bytes") from error
     except aiohttp.ClientConnectorCertificateError as error:
         cause = error.certificate_error
         reason = getattr(cause, "verify_message", None) or cause
-        raise FetchFailed(f"the certificate of {error.host} is not trusted: {reason}") from error
+        raise FetchError(f"the certificate of {error.host} is not trusted: {reason}") from error
     except (aiohttp.ClientError, ValueError) as error:  # ValueError: what yarl says of a URI that is none
-        raise FetchFailed(str(error) or type(error).__name__) from error
+        raise FetchError(str(error) or type(error).__name__) from error
     except OSError as error:
-        raise FetchFailed(error.strerror or str(error)) from error
+        raise FetchError(error.strerror or str(error)) from error
 
 
 def trust(ca_file: Path | None) -> ssl.SSLContext:
-    """A context that trusts the system's authorities and those in `ca_file`. Made anew for each fetch: files rotate."""
+    """A context that trusts the system's authorities and those in `ca_file`. Made anew for each fetch: files
+    rotate."""
     context = ssl.create_default_context()
     if ca_file is not None:
         try:
             context.load_verify_locations(cafile=ca_file)
         except (OSError, ssl.SSLError) as error:
-            raise FetchFailed(f"the certificate authorities in {ca_file} cannot be read: {error}") from error
+            raise FetchError(f"the certificate authorities in {ca_file} cannot be read: {error}") from error
     return context
 
 
@@ -86,11 +88,11 @@ async def _get(session: aiohttp.ClientSession, url: URL) -> aiohttp.ClientRespon
             return response
         response.close()
         if response.status not in (301, 302, 303, 307, 308) or "Location" not in response.headers:
-            raise FetchFailed(f"the server answered {response.status} {response.reason}")
+            raise FetchError(f"the server answered {response.status} {response.reason}")
         url = url.join(URL(response.headers["Location"]))
         if url.scheme != "https":
-            raise ArtifactRefused(f"the server redirects to {url.scheme}://{url.host}, and only https is followed")
-    raise FetchFailed(f"more than {MAX_REDIRECTS} redirects")
+            raise ArtifactError(f"the server redirects to {url.scheme}://{url.host}, and only https is followed")
+    raise FetchError(f"more than {MAX_REDIRECTS} redirects")
 
 
 async def _save(response: aiohttp.ClientResponse, target: Path, progress: Progress, *, max_bytes: int) -> str:

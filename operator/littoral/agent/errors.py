@@ -1,21 +1,22 @@
-"""What can go wrong between an artifact and a model that answers. Messages end up in a Model's status: they say what to do."""
+"""What can go wrong between an artifact and a model that answers. Messages end up in a Model's status: they
+say what to do."""
 
 
 class AgentError(Exception):
     """A failure that concerns one model and is retried; the message is shown to people."""
 
 
-class ArtifactRefused(AgentError):
+class ArtifactError(AgentError):
     """The artifact is not what was asked for, or not something that the agent fetches."""
 
 
-class FetchFailed(AgentError):
+class FetchError(AgentError):
     """The artifact could not be brought here (yet)."""
 
 
-class LoadRefused(AgentError):
+class LoadError(AgentError):
     """Triton answered that it does not load the model."""
 
 
-class TritonUnavailable(AgentError):
+class TritonError(AgentError):
     """Triton does not answer: it starts, has crashed or is gone."""

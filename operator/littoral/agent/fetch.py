@@ -1,7 +1,7 @@
 """From a URI to bytes in a folder: which sources there are, and what each may read.
 
-A source writes the artifact to a path that it is given and returns the hex digest of what it wrote; whether that is the digest
-that was asked for is the store's question.
+A source writes the artifact to a path that it is given and returns the hex digest of what it wrote; whether
+that is the digest that was asked for is the store's question.
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from littoral.agent import download, local
-from littoral.agent.errors import ArtifactRefused
+from littoral.agent.errors import ArtifactError
 from littoral.agent.progress import Progress
 from littoral.api.serving import Artifact
 
@@ -31,14 +31,15 @@ class Fetcher:
     timeouts: download.Timeouts = field(default_factory=download.Timeouts)
 
     async def fetch(self, artifact: Artifact, target: Path, progress: Progress) -> str:
-        """Bring the artifact to `target`, which does not exist yet: a file stays a file, a directory a directory.
+        """Bring the artifact to `target`, which does not exist yet: a file stays a file, a directory a
+        directory.
 
         Returns:
             The hex SHA-256 of what was written (`littoral.agent.digest`).
 
         Raises:
-            ArtifactRefused: the URI or what it leads to is not fetched by this agent, however often it tries.
-            FetchFailed: the source does not give it now.
+            ArtifactError: the URI or what it leads to is not fetched by this agent, however often it tries.
+            FetchError: the source does not give it now.
         """
         match artifact.scheme:
             case "file":
@@ -55,27 +56,28 @@ class Fetcher:
                     timeouts=self.timeouts,
                 )
             case scheme:
-                raise ArtifactRefused(f"{scheme}:// is not fetched by this agent; supported: {', '.join(SUPPORTED)}")
+                raise ArtifactError(f"{scheme}:// is not fetched by this agent; supported: {', '.join(SUPPORTED)}")
 
     async def _copy(self, source: Path, target: Path, progress: Progress) -> str:
         return await local.copy(source, target, progress, max_bytes=self.max_bytes)
 
     def _file(self, artifact: Artifact) -> Path:
         if self.files_root is None:
-            raise ArtifactRefused("file:// is switched off on this node (agent.filesRoot is not set)")
+            raise ArtifactError("file:// is switched off on this node (agent.filesRoot is not set)")
         if not artifact.path.startswith("/"):
-            raise ArtifactRefused("a file:// artifact is an absolute path on the node: file:///<path>")
+            raise ArtifactError("a file:// artifact is an absolute path on the node: file:///<path>")
         return local.resolve(self.files_root, Path(artifact.path))
 
     def _claim(self, artifact: Artifact) -> Path:
         claim = artifact.claim or ""
         root = self.claims_root / claim
         if claim.strip(".") == "" or not root.is_dir():
-            raise ArtifactRefused(f"claim {claim!r} is not mounted in this pod")
+            raise ArtifactError(f"claim {claim!r} is not mounted in this pod")
         return local.resolve(root, root / artifact.path.lstrip("/"))
 
 
 def redacted(uri: str) -> str:
-    """The URI as it may be logged and shown: without a password and without the query, which may be a signature."""
+    """The URI as it may be logged and shown: without a password and without the query, which may be a
+    signature."""
     parts = urlsplit(uri)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

@@ -1,8 +1,9 @@
-"""How an artifact becomes a version of a model in Triton's repository. Nothing here writes; the repository does.
+"""How an artifact becomes a version of a model in Triton's repository. Nothing here writes; the repository
+does.
 
 - A file is the network itself, under the name by which its backend looks for it.
-- A directory with a config.pbtxt or with numbered directories is a Triton model directory: its newest version is served, with
-  its configuration; name, backend and version policy are Littoral's.
+- A directory with a config.pbtxt or with numbered directories is a Triton model directory: its newest version
+  is served, with its configuration; name, backend and version policy are Littoral's.
 - Any other directory holds the files of one version.
 """
 
@@ -11,7 +12,7 @@ import json
 from pathlib import Path, PurePosixPath
 
 from littoral.agent import pbtxt
-from littoral.agent.errors import ArtifactRefused
+from littoral.agent.errors import ArtifactError
 from littoral.agent.repository import RECORD, Installed
 from littoral.api.serving import ServedModel
 
@@ -35,7 +36,8 @@ _OURS = ("name", "backend", "platform", "version_policy")
 
 
 def fingerprint(model: ServedModel) -> str:
-    """What decides whether two versions are the same: the bytes, the backend and its parameters, not where they came from."""
+    """What decides whether two versions are the same: the bytes, the backend and its parameters, not where
+    they came from."""
     essence = [model.artifact.digest, model.backend, sorted(model.parameters.items())]
     return hashlib.sha256(json.dumps(essence).encode()).hexdigest()
 
@@ -44,7 +46,7 @@ def install(model: ServedModel, artifact: Path, version: int) -> Installed:
     """The version that serves `artifact`, a path in the cache.
 
     Raises:
-        ArtifactRefused: its config.pbtxt is not one.
+        ArtifactError: its config.pbtxt is not one.
     """
     if artifact.is_dir():
         source, given, links = _directory(artifact, version)
@@ -83,13 +85,14 @@ def _directory(artifact: Path, version: int) -> tuple[Path, str, dict[str, str]]
     links = {str(version): str(source)}
     if CONFIG not in names:
         return source, "", links
-    for name in names:  # label files and the like, which the configuration names relative to the model's directory
+    # Label files and the like, which the configuration names relative to the model's directory.
+    for name in names:
         if name not in (CONFIG, RECORD) and not _is_version(name):
             links[name] = str(artifact / name)
     try:
         return source, (artifact / CONFIG).read_text(), links
     except UnicodeDecodeError as error:
-        raise ArtifactRefused(f"{CONFIG} is not UTF-8 text") from error
+        raise ArtifactError(f"{CONFIG} is not UTF-8 text") from error
 
 
 def _is_version(name: str) -> bool:
@@ -106,7 +109,8 @@ def _file_name(model: ServedModel) -> str:
 
 
 def _only_candidate(folder: Path, backend: str) -> str | None:
-    """The file to load from a directory that lacks the backend's default name, if just one is of a kind it reads."""
+    """The file to load from a directory that lacks the backend's default name, if just one is of a kind it
+    reads."""
     default = DEFAULT_FILE.get(backend)
     if default is None or (folder / default).exists():
         return None

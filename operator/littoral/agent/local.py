@@ -1,4 +1,5 @@
-"""Artifacts that are already on the node: copied into the cache, so that what was verified cannot change afterwards."""
+"""Artifacts that are already on the node: copied into the cache, so that what was verified cannot change
+afterwards."""
 
 import asyncio
 import hashlib
@@ -8,25 +9,26 @@ import threading
 from pathlib import Path
 
 from littoral.agent import digest
-from littoral.agent.errors import ArtifactRefused, FetchFailed
+from littoral.agent.errors import ArtifactError, FetchError
 from littoral.agent.progress import Progress
 
 
 def resolve(root: Path, path: Path) -> Path:
-    """`path` with its symbolic links followed, which must lie below `root`, whose own links are followed as well.
+    """`path` with its symbolic links followed, which must lie below `root`, whose own links are followed as
+    well.
 
     Raises:
-        ArtifactRefused: it leads out of `root`.
-        FetchFailed: nothing is there.
+        ArtifactError: it leads out of `root`.
+        FetchError: nothing is there.
     """
     try:
         real = path.resolve(strict=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
         if not Path(os.path.normpath(path)).is_relative_to(root):
-            raise ArtifactRefused(f"{path} lies outside {root}") from error
-        raise FetchFailed(f"{path}: {_reason(error)}") from error
+            raise ArtifactError(f"{path} lies outside {root}") from error
+        raise FetchError(f"{path}: {_reason(error)}") from error
     if not real.is_relative_to(root.resolve()):
-        raise ArtifactRefused(f"{path} lies outside {root}")
+        raise ArtifactError(f"{path} lies outside {root}")
     return real
 
 
@@ -34,8 +36,8 @@ async def copy(source: Path, target: Path, progress: Progress, *, max_bytes: int
     """Copy a file or a directory to `target` and return the hex digest of the bytes as they were copied.
 
     Raises:
-        ArtifactRefused: larger than `max_bytes`, or with something inside that no digest covers.
-        FetchFailed: it cannot be read, or does not fit on the cache's filesystem.
+        ArtifactError: larger than `max_bytes`, or with something inside that no digest covers.
+        FetchError: it cannot be read, or does not fit on the cache's filesystem.
     """
     stop = threading.Event()
     thread = asyncio.ensure_future(asyncio.to_thread(_copy, source, target, progress, max_bytes, stop))
@@ -46,13 +48,13 @@ async def copy(source: Path, target: Path, progress: Progress, *, max_bytes: int
         await asyncio.wait([thread])  # the caller deletes target next: nobody may write there any more
         raise
     except OSError as error:
-        raise FetchFailed(f"{source}: {_reason(error)}") from error
+        raise FetchError(f"{source}: {_reason(error)}") from error
 
 
 def _copy(source: Path, target: Path, progress: Progress, max_bytes: int, stop: threading.Event) -> str:
     paths = sorted(digest.walk(source)) if source.is_dir() else [""]
     if not paths:
-        raise ArtifactRefused(f"{source} is an empty directory")
+        raise ArtifactError(f"{source} is an empty directory")
     progress.total = sum((source / path).stat().st_size for path in paths)
     check_size(progress.total, max_bytes=max_bytes, folder=target.parent)
     hashes = {}
@@ -67,7 +69,7 @@ def _copy_file(source: Path, target: Path, progress: Progress, max_bytes: int, s
     with source.open("rb") as reader, target.open("xb") as writer:
         while chunk := reader.read(digest.CHUNK):
             if stop.is_set():
-                raise FetchFailed("stopped")
+                raise FetchError("stopped")
             sha256.update(chunk)
             writer.write(chunk)
             progress.received += len(chunk)
@@ -77,17 +79,18 @@ def _copy_file(source: Path, target: Path, progress: Progress, max_bytes: int, s
 
 
 def check_size(size: int, *, max_bytes: int, folder: Path) -> None:
-    """Refuse at once what could not be finished: `size` bytes that are over the limit or do not fit into `folder`."""
+    """Refuse at once what could not be finished: `size` bytes that are over the limit or do not fit into
+    `folder`."""
     if size > max_bytes:
         raise too_large(size, max_bytes=max_bytes)
     free = shutil.disk_usage(folder).free
     if size > free:
-        raise FetchFailed(f"the artifact has {size} bytes, and the cache's filesystem has {free} left")
+        raise FetchError(f"the artifact has {size} bytes, and the cache's filesystem has {free} left")
 
 
-def too_large(size: int, *, max_bytes: int) -> ArtifactRefused:
+def too_large(size: int, *, max_bytes: int) -> ArtifactError:
     """What is raised for an artifact of `size` or more bytes."""
-    return ArtifactRefused(f"the artifact has at least {size} bytes, and the agent fetches {max_bytes} at most")
+    return ArtifactError(f"the artifact has at least {size} bytes, and the agent fetches {max_bytes} at most")
 
 
 def _reason(error: OSError | RuntimeError) -> str:

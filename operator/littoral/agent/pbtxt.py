@@ -1,13 +1,14 @@
-"""The top level of a config.pbtxt (protobuf text format): which fields there are, and where each begins and ends.
+"""The top level of a config.pbtxt (protobuf text format): which fields there are, and where each begins and
+ends.
 
-Littoral sets a model's name, backend and version policy itself and leaves the rest of an owner's file as it is; for that the
-fields at the top are enough, and the schema of Triton's configuration is not needed.
+Littoral sets a model's name, backend and version policy itself and leaves the rest of an owner's file as it
+is; for that the fields at the top are enough, and the schema of Triton's configuration is not needed.
 """
 
 import re
 from dataclasses import dataclass
 
-from littoral.agent.errors import ArtifactRefused
+from littoral.agent.errors import ArtifactError
 
 _TOKEN = re.compile(
     r"""
@@ -36,7 +37,7 @@ def fields(text: str) -> list[Field]:
     """The fields at the top of a config.pbtxt, in their order; comments between them are dropped.
 
     Raises:
-        ArtifactRefused: this is not protobuf text.
+        ArtifactError: this is not protobuf text.
     """
     found: list[Field] = []
     name, start, depth, complete = "", 0, 0, False
@@ -79,6 +80,6 @@ def quoted(value: str) -> str:
     return f'"{escaped}"'
 
 
-def _refused(text: str, position: int) -> ArtifactRefused:
+def _refused(text: str, position: int) -> ArtifactError:
     line = text.count("\n", 0, position) + 1
-    return ArtifactRefused(f"config.pbtxt, line {line}: not protobuf text")
+    return ArtifactError(f"config.pbtxt, line {line}: not protobuf text")

@@ -5,8 +5,8 @@
     <repository>/<model>/<version>            -> <cache>/sha256/<hex>/artifact/1   one that is a directory
     <repository>/<model>/.littoral.json       what the two above are made from
 
-The record is written first and says everything, so a directory that a killed agent left half-made is completed from it.
-A directory without a record is somebody else's and stays as it is.
+The record is written first and says everything, so a directory that a killed agent left half-made is
+completed from it. A directory without a record is somebody else's and stays as it is.
 """
 
 import json
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from littoral.agent.errors import ArtifactRefused
+from littoral.agent.errors import ArtifactError
 from littoral.agent.files import write_atomically
 
 RECORD = ".littoral.json"
@@ -54,11 +54,11 @@ class Repository:
         """Make the model's directory hold these versions and no others; the last one's configuration counts.
 
         Raises:
-            ArtifactRefused: a directory of that name is not the agent's.
+            ArtifactError: a directory of that name is not the agent's.
         """
         folder = self._root / model
         if folder.exists() and _read_record(folder) is None and any(folder.iterdir()):
-            raise ArtifactRefused(f"{folder} was not made by the agent: move it out of Triton's repository")
+            raise ArtifactError(f"{folder} was not made by the agent: move it out of Triton's repository")
         if not versions:
             shutil.rmtree(folder, ignore_errors=True)
             return

@@ -3,10 +3,11 @@
     <cache>/sha256/<hex>/artifact       the file, or the directory
     <cache>/sha256/<hex>/entry.json     its size, by which damage is seen at a glance
     <cache>/incoming/<hex>/             what is being fetched; worthless until it is renamed
-    <cache>/locks/<hex>                 held while <hex> is fetched, so that two agents on a node fetch it once
+    <cache>/locks/<hex>                 held while <hex> is fetched, so that two agents on a node fetch it
+    once
 
-An entry appears by one rename after its bytes and names are on disk: whoever is killed at whatever moment leaves a
-good cache. Entries are never changed in place. Nothing here needs a daemon or a database.
+An entry appears by one rename after its bytes and names are on disk: whoever is killed at whatever moment
+leaves a good cache. Entries are never changed in place. Nothing here needs a daemon or a database.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from littoral.agent import digest
-from littoral.agent.errors import ArtifactRefused
+from littoral.agent.errors import ArtifactError
 
 LOCK_POLL = 0.2
 """Seconds between two looks at a lock that another agent holds."""
@@ -39,7 +40,7 @@ class Entry:
     bytes: int
 
 
-class DigestMismatch(ArtifactRefused):
+class DigestError(ArtifactError):
     """What was fetched is not what was asked for."""
 
     def __init__(self, *, expected: str, actual: str) -> None:
@@ -70,11 +71,11 @@ class Store:
     async def ensure(self, hex_digest: str, fetch: Fetch) -> Entry:
         """The entry of that digest: found and hashed, or fetched, or brought by another agent meanwhile.
 
-        What is found is hashed once in the life of the process: the cache outlives the agent, on a disk that others
-        can write to and that can lose a block.
+        What is found is hashed once in the life of the process: the cache outlives the agent, on a disk that
+        others can write to and that can lose a block.
 
         Raises:
-            DigestMismatch: what was fetched is something else; nothing of it is kept.
+            DigestError: what was fetched is something else; nothing of it is kept.
             AgentError: whatever `fetch` raises.
         """
         async with self._exclusive(hex_digest):
@@ -90,7 +91,7 @@ class Store:
         try:
             actual = await fetch(incoming / "artifact")
             if actual != hex_digest:
-                raise DigestMismatch(expected=hex_digest, actual=actual)
+                raise DigestError(expected=hex_digest, actual=actual)
             size = await asyncio.to_thread(_seal, incoming)
             _remove(final)  # a damaged entry
             incoming.rename(final)
@@ -100,20 +101,22 @@ class Store:
         return Entry(hex=hex_digest, path=final / "artifact", bytes=size)
 
     def _inspect(self, hex_digest: str) -> Entry | None:
-        """The entry on disk if it is whole. Its size is looked at first: a truncated file need not be hashed."""
+        """The entry on disk if it is whole. Its size is looked at first: a truncated file need not be
+        hashed."""
         folder = self._folder(hex_digest)
         artifact = folder / "artifact"
         try:
             size = json.loads((folder / "entry.json").read_bytes())["bytes"]
             if size != _size(artifact) or digest.of_path(artifact) != hex_digest:
                 return None
-        except (OSError, ValueError, KeyError, TypeError, ArtifactRefused):
+        except (OSError, ValueError, KeyError, TypeError, ArtifactError):
             return None
         return Entry(hex=hex_digest, path=artifact, bytes=size)
 
     @asynccontextmanager
     async def _exclusive(self, hex_digest: str) -> AsyncIterator[None]:
-        """Hold the lock of that digest. Looked at again and again: a wait in a thread could not be cancelled."""
+        """Hold the lock of that digest. Looked at again and again: a wait in a thread could not be
+        cancelled."""
         while True:
             with self._lock(hex_digest) as held:
                 if held:
@@ -123,7 +126,8 @@ class Store:
 
     @contextmanager
     def _lock(self, hex_digest: str) -> Iterator[bool]:
-        """Try to take the lock of that digest; yields whether it is held. The kernel frees it when its holder dies."""
+        """Try to take the lock of that digest; yields whether it is held. The kernel frees it when its holder
+        dies."""
         descriptor = os.open(self._root / "locks" / hex_digest, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

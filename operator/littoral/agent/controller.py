@@ -1,0 +1,307 @@
+"""The loop: look at what is wanted and what is, do the next thing for each model, report."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from littoral.agent import reconcile
+from littoral.agent.config import ConfigFile
+from littoral.agent.errors import AgentError, LoadError
+from littoral.agent.fetch import Fetcher, redacted
+from littoral.agent.layout import install
+from littoral.agent.metrics import Metrics
+from littoral.agent.progress import Progress
+from littoral.agent.reconcile import Action, Drain, Failure, Fetch, Install, Load, Prune, Remove, View, Wait
+from littoral.agent.repository import Installed, Repository
+from littoral.agent.status import Board, describe
+from littoral.agent.store import Store
+from littoral.agent.triton import Observation, Triton, VersionState
+from littoral.api.serving import ModelStatus, ServedModel, TritonStatus
+
+log = logging.getLogger(__name__)
+
+TICK = 0.25
+"""Seconds between two looks at the desired state, and at a Triton that does not answer."""
+
+OBSERVE = 1.0
+"""Seconds between two looks at a Triton that answers."""
+
+FETCHES = 2
+"""Artifacts that are fetched at once: more would only share the uplink."""
+
+LOADS = 2
+"""Models that are loaded at once: each load occupies one of the few threads of Triton's HTTP endpoint."""
+
+
+@dataclass(kw_only=True)
+class _Track:
+    """What the agent remembers of a model: nothing that must survive it."""
+
+    wanted: ServedModel | None = None
+    variant: str = ""
+    digest: str = ""
+    failure: Failure | None = None
+    drain_until: float | None = None
+    doing: Action | None = None
+    task: asyncio.Task[None] | None = None
+    loaded: Installed | None = None
+    """What Triton has just loaded, until it was seen to be ready."""
+    progress: Progress = field(default_factory=Progress)
+
+
+class Controller:
+    """Brings Triton to the desired state, and back to it whenever one of the two changes."""
+
+    def __init__(
+        self,
+        *,
+        config: ConfigFile,
+        fetcher: Fetcher,
+        store: Store,
+        repository: Repository,
+        triton: Triton,
+        board: Board,
+        metrics: Metrics,
+        drain: float,
+    ) -> None:
+        """
+        Args:
+            drain: seconds between the report that a model is going and its unloading.
+        """
+        self._config = config
+        self._fetcher = fetcher
+        self._store = store
+        self._repository = repository
+        self._triton = triton
+        self._board = board
+        self._metrics = metrics
+        self._drain = drain
+        self._tracks: dict[str, _Track] = {}
+        self._installed: dict[str, tuple[Installed, ...]] = {}
+        self._observation = Observation()
+        self._look_at = 0.0
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._fetch_slots = asyncio.Semaphore(FETCHES)
+        self._load_slots = asyncio.Semaphore(LOADS)
+
+    async def run(self) -> None:
+        """Reconcile until `stop` was called and Triton is gone."""
+        self._store.sweep()
+        self._installed = self._repository.read()
+        for name, versions in self._installed.items():
+            self._repository.write(name, versions)  # completes what an agent that was killed has begun
+        watch = asyncio.create_task(self._watch())
+        try:
+            while not self._stopping or self._observation.live:
+                self._config.poll()
+                self._reap()  # before the look, so that the look is newer than everything that was done
+                await self._observe()
+                if not self._stopping:
+                    self._step()
+                self._publish()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), TICK)
+                self._wake.clear()
+        finally:
+            tasks = [watch, *(track.task for track in self._tracks.values() if track.task)]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def stop(self) -> None:
+        """Begin nothing new; `run` returns once Triton, which is stopped first, no longer answers."""
+        self._stopping = True
+        self._look_again()
+
+    def _look_again(self) -> None:
+        self._look_at = 0.0
+        self._wake.set()
+
+    async def _watch(self) -> None:
+        """Notice a Triton that dies at the moment it does."""
+        while True:
+            await self._triton.gone()
+            self._look_again()
+            await asyncio.sleep(OBSERVE)
+
+    async def _observe(self) -> None:
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        before, self._observation = self._observation, await self._triton.observe()
+        self._look_at = now + (OBSERVE if self._observation.live else 0.0)
+        if before.live != self._observation.live:
+            log.info("Triton %s", "answers" if self._observation.live else "does not answer")
+
+    def _step(self) -> None:
+        """Start the next action of every model."""
+        if self._config.current is None:
+            return  # it is not known what is wanted: nothing is loaded, and above all nothing is unloaded
+        wanted = {model.name: model for model in self._config.current.models}
+        for name in wanted.keys() | self._tracks.keys() | self._installed.keys():
+            track = self._tracks.setdefault(name, _Track())
+            self._want(track, wanted.get(name))
+            if track.task is None:
+                self._judge(name, track)
+                self._advance(name, track)
+            if track.task is None and track.wanted is None and name not in self._installed:
+                del self._tracks[name]
+
+    def _want(self, track: _Track, wanted: ServedModel | None) -> None:
+        """Take note of what is wanted now; failures belong to what was wanted before."""
+        if wanted is not None:
+            track.variant, track.digest, track.drain_until = wanted.variant, wanted.artifact.digest, None
+        if wanted == track.wanted:
+            return
+        track.wanted, track.failure = wanted, None
+        if isinstance(track.doing, Fetch) and track.task is not None:
+            track.task.cancel()
+
+    def _view(self, name: str, track: _Track) -> View:
+        return View(
+            name=name,
+            now=time.monotonic(),
+            wanted=track.wanted,
+            cached=track.wanted is not None and self._store.get(_hex(track.wanted)) is not None,
+            installed=self._installed.get(name, ()),
+            live=self._observation.live,
+            versions=self._observation.models.get(name, {}),
+            failure=track.failure,
+            drain_until=track.drain_until,
+        )
+
+    def _judge(self, name: str, track: _Track) -> None:
+        """Believe in a load when Triton says that the version is ready, and not before."""
+        version, track.loaded = track.loaded, None
+        if version is None or not self._observation.live:
+            return
+        if self._observation.models.get(name, {}).get(version.version) is not VersionState.READY:
+            with self._blame(name, track):
+                self._withdraw(name, version)
+                raise LoadError("Triton has loaded it, but does not report it ready")
+        elif version == self._view(name, track).current:
+            track.failure = None
+
+    def _advance(self, name: str, track: _Track) -> None:
+        """Do what takes no time, until there is something that does, or nothing to do."""
+        while track.task is None:
+            view = self._view(name, track)
+            action = reconcile.decide(view)
+            match action:
+                case Wait():
+                    return
+                case Drain():
+                    track.drain_until = view.now + self._drain
+                    log.info("%s is no longer wanted: unloading in %g s", name, self._drain)
+                case Install():
+                    with self._blame(name, track):
+                        self._install(view)
+                case Prune(keep):
+                    self._write(name, (keep,))
+                case Fetch():
+                    self._start(name, track, action, self._fetch(track))
+                case Load(version):
+                    self._start(name, track, action, self._load(name, track, version))
+                case Remove():
+                    self._start(name, track, action, self._remove(view))
+
+    def _start(self, name: str, track: _Track, action: Action, work: Coroutine[None, None, None]) -> None:
+        async def blamed() -> None:
+            with self._blame(name, track):
+                await work
+
+        track.doing, track.task = action, asyncio.create_task(blamed(), name=f"{type(action).__name__} {name}")
+        track.task.add_done_callback(lambda _: self._look_again())
+
+    def _reap(self) -> None:
+        for track in self._tracks.values():
+            if track.task is not None and track.task.done():
+                track.doing = track.task = None
+
+    @contextmanager
+    def _blame(self, name: str, track: _Track) -> Iterator[None]:
+        """What goes wrong here is this model's failure: it is reported, and tried again later."""
+        try:
+            yield
+        except Exception as error:
+            known = isinstance(error, AgentError | OSError)
+            message = str(error) if known else f"{type(error).__name__}: {error}"
+            track.failure = reconcile.failed(track.failure, message, now=time.monotonic())
+            log.warning("%s: %s", name, message, exc_info=not known)
+
+    async def _fetch(self, track: _Track) -> None:
+        assert track.wanted is not None
+        artifact, track.progress = track.wanted.artifact, Progress()
+        async with self._fetch_slots:
+            with self._metrics.fetching(track.progress):
+                try:
+                    await self._store.ensure(
+                        artifact.digest.removeprefix("sha256:"),
+                        lambda target: self._fetcher.fetch(artifact, target, track.progress),
+                    )
+                except AgentError as error:
+                    raise type(error)(f"{redacted(artifact.uri)}: {error}") from error
+        track.failure = None
+
+    def _install(self, view: View) -> None:
+        """Beside the version that serves; versions that do not serve make room."""
+        assert view.wanted is not None
+        entry = self._store.get(_hex(view.wanted))
+        assert entry is not None
+        serving = [it for it in view.installed if it.version == view.serving]
+        self._write(view.name, (*serving, install(view.wanted, entry.path, view.next_version)))
+
+    async def _load(self, name: str, track: _Track, version: Installed) -> None:
+        async with self._load_slots:
+            # Triton loads the newest version that it finds, with the configuration that it finds.
+            self._write(name, [it for it in self._installed[name] if it.version <= version.version])
+            try:
+                with self._metrics.loading():
+                    await self._triton.load(name)
+            except AgentError:
+                self._withdraw(name, version)
+                raise
+            track.loaded = version
+
+    def _withdraw(self, name: str, version: Installed) -> None:
+        """Leave the repository so that it loads what served before."""
+        self._write(name, [it for it in self._installed[name] if it != version])
+
+    async def _remove(self, view: View) -> None:
+        if view.live and set(view.versions.values()) - {VersionState.UNAVAILABLE}:
+            await self._triton.unload(view.name)
+        self._write(view.name, ())
+        log.info("%s is unloaded", view.name)
+
+    def _write(self, name: str, versions: Sequence[Installed]) -> None:
+        self._repository.write(name, versions)
+        if versions:
+            self._installed[name] = tuple(versions)
+        else:
+            self._installed.pop(name, None)
+
+    def _publish(self) -> None:
+        config = self._config.current
+        self._board.publish(
+            revision=config.revision if config else "",
+            message=self._config.error,
+            triton=TritonStatus(ready=self._observation.live, version=self._observation.version),
+            models=[self._describe(name, track) for name, track in sorted(self._tracks.items())],
+        )
+
+    def _describe(self, name: str, track: _Track) -> ModelStatus:
+        return describe(
+            self._view(name, track),
+            doing=track.doing,
+            progress=track.progress if isinstance(track.doing, Fetch) else None,
+            variant=track.variant,
+            digest=track.digest,
+        )
+
+
+def _hex(model: ServedModel) -> str:
+    return model.artifact.digest.removeprefix("sha256:")

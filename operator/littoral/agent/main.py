@@ -1,0 +1,77 @@
+"""The agent as a process: wiring, signals, an end."""
+
+import asyncio
+import logging
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from littoral.agent.config import ConfigFile
+from littoral.agent.controller import Controller
+from littoral.agent.fetch import Fetcher
+from littoral.agent.http import Report
+from littoral.agent.metrics import Metrics
+from littoral.agent.repository import Repository
+from littoral.agent.status import Board
+from littoral.agent.store import Store
+from littoral.agent.triton import Triton
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the agent is told when it starts; `littoral agent --help` describes each."""
+
+    config: Path
+    cache: Path
+    state: Path
+    repository: Path
+    triton: str
+    listen: str
+    files_root: Path | None
+    claims_root: Path
+    ca_file: Path | None
+    max_bytes: int
+    drain: float
+
+
+async def run(options: Options) -> None:
+    """Run the agent until it is told to stop and Triton is gone."""
+    board, metrics = Board(), Metrics()
+    async with Triton(options.triton) as triton:
+        controller = Controller(
+            config=ConfigFile(options.config, saved=options.state / "server.json"),
+            fetcher=Fetcher(
+                files_root=options.files_root,
+                claims_root=options.claims_root,
+                ca_file=options.ca_file,
+                max_bytes=options.max_bytes,
+            ),
+            store=Store(options.cache),
+            repository=Repository(options.repository),
+            triton=triton,
+            board=board,
+            metrics=metrics,
+            drain=options.drain,
+        )
+        reconciling = asyncio.create_task(controller.run())
+        loop = asyncio.get_running_loop()
+        # Kubernetes ends a native sidecar after the pod's containers: on SIGTERM Triton is about to stop or has
+        # stopped, and the site role still wants to know what serves. Ctrl-C in a terminal means now.
+        loop.add_signal_handler(signal.SIGTERM, controller.stop)
+        loop.add_signal_handler(signal.SIGINT, reconciling.cancel)
+
+        runner = web.AppRunner(Report(board=board, metrics=metrics).application(), shutdown_timeout=1.0)
+        await runner.setup()
+        host, _, port = options.listen.rpartition(":")
+        await web.TCPSite(runner, host or None, int(port)).start()
+        log.info("reporting on %s, Triton at %s", options.listen, options.triton)
+        try:
+            await reconciling
+        except asyncio.CancelledError:
+            log.info("interrupted")
+        finally:
+            await runner.cleanup()

@@ -1,0 +1,167 @@
+"""What to do next for one model: a pure function of what is wanted and what is.
+
+There is no memory of steps taken: after a restart of the agent, of Triton or of both, the same view leads to
+the same action.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from littoral.agent.layout import fingerprint
+from littoral.agent.repository import Installed
+from littoral.agent.triton import VersionState
+from littoral.api.serving import ServedModel
+
+FIRST_RETRY = 1.0
+"""Seconds until the first retry of what has failed; doubled each time."""
+
+LAST_RETRY = 300.0
+"""The longest pause between two retries, in seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """The wanted version could not be had, so far."""
+
+    message: str
+    attempts: int
+    retry_at: float
+    """When to try again, on the agent's clock."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """Everything that decides what is done for one model."""
+
+    name: str
+    now: float
+    wanted: ServedModel | None
+    """None: the model is to go."""
+    cached: bool = False
+    """Whether the wanted artifact is in the cache, its digest checked."""
+    installed: tuple[Installed, ...] = ()
+    """What the repository holds, oldest first."""
+    live: bool = False
+    """Whether Triton answers."""
+    versions: Mapping[int, VersionState] = field(default_factory=dict)
+    """What Triton says of each version it knows."""
+    failure: Failure | None = None
+    drain_until: float | None = None
+    """When a model that is to go may be unloaded; None until its drain has begun."""
+
+    @property
+    def serving(self) -> int | None:
+        """The version that answers requests."""
+        ready = [number for number, state in self.versions.items() if state is VersionState.READY]
+        return max(ready) if self.live and ready else None
+
+    @property
+    def current(self) -> Installed | None:
+        """The version in the repository that is what is wanted."""
+        if self.wanted is None:
+            return None
+        wanted = fingerprint(self.wanted)
+        return next((it for it in reversed(self.installed) if it.fingerprint == wanted), None)
+
+    @property
+    def fulfilled(self) -> bool:
+        """Whether what is wanted serves."""
+        return self.current is not None and self.versions.get(self.current.version) is VersionState.READY and self.live
+
+    @property
+    def next_version(self) -> int:
+        """A version number that neither the repository nor Triton knows."""
+        return 1 + max([0, *self.versions, *(it.version for it in self.installed)])
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Bring the wanted artifact into the cache."""
+
+
+@dataclass(frozen=True)
+class Install:
+    """Put the wanted artifact into the repository as a new version, beside what serves."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """Have Triton load this version."""
+
+    version: Installed
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Take the other versions out of the repository."""
+
+    keep: Installed
+
+
+@dataclass(frozen=True)
+class Drain:
+    """Say that the model is going, so that no new requests come."""
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Unload the model and take it out of the repository."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to do until something changes, or until a moment on the agent's clock."""
+
+    until: float | None = None
+
+
+Action = Fetch | Install | Load | Prune | Drain | Remove | Wait
+
+
+def decide(view: View) -> Action:
+    """The next action for a model."""
+    if view.wanted is None:
+        return _retire(view)
+    if view.fulfilled:
+        assert view.current is not None
+        return Prune(view.current) if len(view.installed) > 1 else Wait()
+    if VersionState.LOADING in view.versions.values():
+        return Wait()  # an agent before this one asked for it
+    if view.failure is None or view.now >= view.failure.retry_at:
+        action = _advance(view)
+    else:
+        action = Wait(view.failure.retry_at)
+    if isinstance(action, Fetch | Wait) and view.live and view.serving is None and view.installed:
+        return Load(
+            view.installed[-1]
+        )  # what served before is better than nothing, while the wanted one is not to be had
+    return action
+
+
+def _advance(view: View) -> Action:
+    """Towards the wanted version."""
+    if view.current is not None:
+        return Load(view.current) if view.live else Wait()
+    if not view.cached:
+        return Fetch()
+    return Install() if view.live else Wait()
+
+
+def _retire(view: View) -> Action:
+    """Towards no version at all."""
+    if view.failure is not None and view.now < view.failure.retry_at:
+        return Wait(view.failure.retry_at)
+    if view.serving is None:
+        return Remove()
+    if view.drain_until is None:
+        return Drain()
+    return Wait(view.drain_until) if view.now < view.drain_until else Remove()
+
+
+def failed(before: Failure | None, message: str, *, now: float) -> Failure:
+    """The failure after one more attempt. Half of the pause is random, so that the agents of a site do not
+    retry at once."""
+    attempts = 1 if before is None else before.attempts + 1
+    pause = min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(attempts - 1, 30))
+    return Failure(message=message, attempts=attempts, retry_at=now + pause * random.uniform(0.5, 1.0))  # noqa: S311

@@ -1,0 +1,59 @@
+"""`littoral agent`: the program beside Triton."""
+
+import asyncio
+import re
+from pathlib import Path
+
+import click
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class Duration(click.ParamType[float]):
+    """A duration as Kubernetes writes it, `5s` or `1m30s`; the value is in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds, or a usage error."""
+        if isinstance(value, float):
+            return value
+        parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", str(value))
+        if not parts or "".join(number + unit for number, unit in parts) != value:
+            self.fail(f"{value!r} is not a duration such as 5s or 1m30s", param, ctx)
+        return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command(context_settings={"auto_envvar_prefix": "LITTORAL_AGENT", "show_default": True})
+@click.option("--config", type=_FILE, default="/etc/littoral/server.json", help="Desired state (server.json).")
+@click.option(
+    "--cache", type=_FOLDER, default="/var/lib/littoral", help="Artifacts by digest; shared by a node's agents."
+)
+@click.option("--state", type=_FOLDER, help="Where the last good desired state is kept.  [default: <cache>/state]")
+@click.option("--repository", type=_FOLDER, default="/models", help="Triton's model repository.")
+@click.option("--triton", default="127.0.0.1:8000", metavar="HOST:PORT", help="Triton's HTTP endpoint.")
+@click.option("--listen", default="0.0.0.0:9400", metavar="HOST:PORT", help="Where status and metrics are served.")
+@click.option("--files-root", type=_FOLDER, help="What file:// artifacts may reach; they are refused without it.")
+@click.option(
+    "--claims-root", type=_FOLDER, default="/artifacts", help="Where the claims of pvc:// artifacts are mounted."
+)
+@click.option("--ca-file", type=_FILE, help="Certificate authorities to trust besides the system's (PEM).")
+@click.option("--max-bytes", type=click.IntRange(min=1), default=64 << 30, help="The largest artifact that is fetched.")
+@click.option(
+    "--drain", type=Duration(), default="5s", help="Time between the report that a model is going and its unloading."
+)
+@click.option("--log-format", type=click.Choice(["json", "text"]), default="json", help="Form of the log lines.")
+def agent(log_format: str, cache: Path, state: Path | None, **options: object) -> None:
+    """Keep the Triton beside this process at its desired state.
+
+    Each option can be given as an environment variable LITTORAL_AGENT_<OPTION>.
+    """
+    from littoral.agent import logs
+    from littoral.agent.main import Options, run
+
+    logs.configure(log_format)
+    asyncio.run(run(Options(cache=cache, state=state or cache / "state", **options)))  # type: ignore[arg-type]
