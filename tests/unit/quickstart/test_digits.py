@@ -46,9 +46,7 @@ def test_one_scan_gets_the_same_answer_alone_as_in_a_batch() -> None:
     assert batch.shape == (8, 10)
     np.testing.assert_allclose(batch.sum(axis=1), 1, rtol=1e-5)
     for index in range(8):
-        np.testing.assert_allclose(
-            run(content, test.images[index : index + 1])[0], batch[index], rtol=1e-4, atol=1e-7
-        )
+        np.testing.assert_allclose(run(content, test.images[index : index + 1])[0], batch[index], rtol=1e-4, atol=1e-7)
 
 
 def test_ascii_art_shows_ink_and_paper() -> None:

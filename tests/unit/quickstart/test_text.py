@@ -78,9 +78,7 @@ def test_box_surrounds_its_patch_grown_on_every_side_and_scaled_to_the_picture()
 def test_box_follows_tilted_text() -> None:
     angle = np.deg2rad(10)
     right, down = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
-    corners = [
-        np.array([60, 40]) + 180 * x * right + 20 * y * down for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))
-    ]
+    corners = [np.array([60, 40]) + 180 * x * right + 20 * y * down for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))]
     (box,) = text_detection.find_boxes(text_map([(round(x), round(y)) for x, y in corners]), size=(320, 160))
     along = box.corners[1] - box.corners[0]
     assert np.rad2deg(np.arctan2(along[1], along[0])) == pytest.approx(10, abs=1)
@@ -134,9 +132,7 @@ def test_pictures_are_read_right(
     recognizer: onnxruntime.InferenceSession,
     characters: list[str],
 ) -> None:
-    (found,) = detector.run(
-        [text_detection.OUTPUT], {text_detection.INPUT: text_detection.prepare(picture.image)}
-    )
+    (found,) = detector.run([text_detection.OUTPUT], {text_detection.INPUT: text_detection.prepare(picture.image)})
     lines = []
     for box in text_detection.find_boxes(found, size=picture.image.size):
         line = text_recognition.prepare(text_detection.cut_out(picture.image, box))
