@@ -114,12 +114,10 @@ class ListSet:
 
 
 def _refuse_duplicates(keys: list[tuple[Any, ...]]) -> None:
-    seen = set()
-    for key in keys:
-        if key in seen:
+    for index, key in enumerate(keys):
+        if key in keys[:index]:
             name = "/".join(str(part) for part in key)
-            raise PydanticCustomError("duplicate", "Duplicate value: {name}", {"name": name})
-        seen.add(key)
+            raise PydanticCustomError("duplicate", "Duplicate value: {name}", {"name": name, "field": f"[{index}]"})
 
 
 def _with_rules(schema: JsonSchemaValue, rules: tuple[Rule, ...]) -> JsonSchemaValue:

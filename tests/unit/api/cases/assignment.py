@@ -1,0 +1,97 @@
+"""What an Assignment may say: the hub writes it, and the API server holds the hub to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from littoral.api import Assignment
+
+from tests.unit.api.cases.case import ABSENT, DIGEST, Table
+
+
+def server(**fields: Any) -> dict[str, Any]:
+    """A server that is accepted."""
+    return {"name": "triton-edge-cpu", "namespace": "shop", "accelerator": "cpu", "models": [served()], **fields}
+
+
+def served(**fields: Any) -> dict[str, Any]:
+    """A model of a server that is accepted."""
+    artifact = {"uri": "https://models.example/digits.onnx", "digest": DIGEST}
+    return {"name": "digits", "variant": "onnx-cpu", "backend": "onnxruntime", "artifact": artifact, **fields}
+
+
+def assignment(**spec: Any) -> dict[str, Any]:
+    """An Assignment that is accepted."""
+    return {
+        "apiVersion": "littoral.dev/v1alpha1",
+        "kind": "Assignment",
+        "metadata": {"name": "edge"},
+        "spec": {"site": "store-12", "tier": "edge", "nodeSelector": {}, "servers": [server()], **spec},
+    }
+
+
+TABLE = Table(Assignment, assignment())
+accepts, refuses = TABLE.accepts, TABLE.refuses
+
+accepts("metadata.name", "a" * 35)
+refuses("metadata.name", "a.b", says="should match")
+refuses("metadata.name", "a" * 36, says="Too long")
+accepts("spec.site", ABSENT)
+TABLE.names("spec.site", longest=63)
+TABLE.names("spec.member", longest=63)
+accepts("spec.tier", "cloud")
+refuses("spec.tier", "fog", says="Unsupported value")
+for required in ("tier", "nodeSelector"):
+    refuses(f"spec.{required}", ABSENT, says="Required value")
+TABLE.selector("spec.nodeSelector")
+accepts("spec.routes", [])
+refuses("spec.routes", [{}], says="must have at most 0 items")
+
+SERVERS, FIRST = "spec.servers", "spec.servers[0]"
+accepts(SERVERS, [], ABSENT, [server(), server(namespace="bank")], [server(namespace=f"n{n}") for n in range(1024)])
+refuses(SERVERS, [server(namespace=f"n{n}") for n in range(1025)], says="must have at most 1024 items")
+refuses(SERVERS, [server(), server()], says="Duplicate value", at=f"{SERVERS}[1]")
+for required in ("name", "namespace", "accelerator"):
+    refuses(f"{FIRST}.{required}", ABSENT, says="Required value")
+NAMED = "must be triton-<pool>-<class>, with the class that accelerator names"
+accepts(f"{FIRST}.name", "triton-" + "a" * 52 + "-cpu")
+refuses(f"{FIRST}.name", "triton-edge-intel-npu", "edge-cpu", says=NAMED)
+refuses(f"{FIRST}.name", "triton-" + "a" * 53 + "-cpu", says="Too long")
+refuses(f"{FIRST}.name", "triton-Edge-cpu", says="should match")
+TABLE.names(f"{FIRST}.namespace", longest=63)
+accepts(f"{FIRST}.accelerator", "a" * 20, also={f"{FIRST}.name": f"triton-edge-{'a' * 20}"})
+refuses(f"{FIRST}.accelerator", "CPU", says="should match")
+refuses(f"{FIRST}.accelerator", "a" * 21, says="Too long")
+accepts(f"{FIRST}.extendedResource", "nvidia.com/gpu", "huawei.com/Ascend310P")
+refuses(f"{FIRST}.extendedResource", "gpu", "nvidia.com/", "", says="should match")
+refuses(f"{FIRST}.extendedResource", "a/" + "b" * 316, says="Too long")
+TABLE.selector(f"{FIRST}.nodeSelector")
+accepts(f"{FIRST}.replicas", 0, 2**31 - 1)
+refuses(f"{FIRST}.replicas", -1, says="should be greater than or equal to 0")
+refuses(f"{FIRST}.replicas", 2**31, says="should be less than or equal to 2147483647")
+for part in ("cpu", "memory"):
+    accepts(f"{FIRST}.{part}", 2, "2", "500m", "2Gi")
+    refuses(f"{FIRST}.{part}", "two", says="should match")
+    refuses(f"{FIRST}.{part}", "1" * 33, says="Too long")
+
+MODELS = f"{FIRST}.models"
+accepts(MODELS, [], [served(name=f"m{n}") for n in range(256)])
+refuses(MODELS, [served(name=f"m{n}") for n in range(257)], says="must have at most 256 items")
+refuses(MODELS, [served(), served()], says="Duplicate value", at=f"{MODELS}[1]")
+for required in ("name", "variant", "backend", "artifact"):
+    refuses(f"{MODELS}[0].{required}", ABSENT, says="Required value")
+refuses(f"{MODELS}[0].name", "9digits", says="should match")
+refuses(f"{MODELS}[0].name", "a" * 64, says="Too long")
+TABLE.names(f"{MODELS}[0].variant", longest=63)
+refuses(f"{MODELS}[0].backend", "ONNX", says="should match")
+refuses(f"{MODELS}[0].backend", "b" * 64, says="Too long")
+for required in ("uri", "digest"):
+    refuses(f"{MODELS}[0].artifact.{required}", ABSENT, says="Required value")
+refuses(f"{MODELS}[0].artifact.digest", "sha256:0", says="should match")
+refuses(f"{MODELS}[0].artifact.digest", DIGEST + "0", says="Too long")
+refuses(f"{MODELS}[0].artifact.uri", "https://a b", says="should match")
+refuses(f"{MODELS}[0].artifact.uri", "", says="at least 1 chars long")
+refuses(f"{MODELS}[0].artifact.uri", "h" * 2049, says="Too long")
+accepts(f"{MODELS}[0].parameters", {f"k{n}": "" for n in range(64)})
+refuses(f"{MODELS}[0].parameters", {f"k{n}": "" for n in range(65)}, says="must have at most 64 items")
+refuses(f"{MODELS}[0].parameters", {"k": "v" * 4097}, says="Too long", at=f"{MODELS}[0].parameters.k")
