@@ -121,12 +121,16 @@ class Client:
         """Replace one object; its resourceVersion guards against a lost update (`ApiError` 409)."""
         return await self._json("PUT", _path_of(resource, body), body=body)
 
-    async def apply(self, body: Object, *, manager: str) -> Object:
-        """Server-side apply: create the object, or take over and set exactly the fields in `body`."""
+    async def apply(self, body: Object, *, manager: str, subresource: str | None = None) -> Object:
+        """Server-side apply: create the object, or take over and set exactly the fields in `body`.
+
+        Fields that this manager set before and that `body` lacks are removed. With `subresource="status"` only the
+        status is written, and the object must exist.
+        """
         resource = resource_of(api_version=body["apiVersion"], kind=body["kind"])
         return await self._json(
             "PATCH",
-            _path_of(resource, body),
+            _path_of(resource, body, subresource=subresource),
             query={"fieldManager": manager, "force": "true"},
             body=body,
             content_type="application/apply-patch+yaml",
@@ -192,15 +196,11 @@ class Client:
         if label_selector:
             query["labelSelector"] = label_selector
         # The client's own limit is only there for a link that died in silence.
-        async with self._request(
-            "GET", resource.path(namespace=namespace), query=query, timeout=seconds + 15
-        ) as raw:
+        async with self._request("GET", resource.path(namespace=namespace), query=query, timeout=seconds + 15) as raw:
             async for line in raw.content:
                 event = json.loads(line)
                 if event["type"] == "ERROR":
-                    raise _error(
-                        status=int(event["object"].get("code", 500)), text=json.dumps(event["object"])
-                    )
+                    raise _error(status=int(event["object"].get("code", 500)), text=json.dumps(event["object"]))
                 yield event["type"], event["object"]
 
     async def _json(
@@ -244,9 +244,9 @@ class Client:
             raw.close() if not raw.content.at_eof() else raw.release()
 
 
-def _path_of(resource: Resource, body: Object) -> str:
+def _path_of(resource: Resource, body: Object, *, subresource: str | None = None) -> str:
     metadata = body["metadata"]
-    return resource.path(namespace=metadata.get("namespace"), name=metadata["name"])
+    return resource.path(namespace=metadata.get("namespace"), name=metadata["name"], subresource=subresource)
 
 
 def _error(*, status: int, text: str) -> ApiError:

@@ -51,6 +51,4 @@ class EventRecorder:
         try:
             await self._client.create(EVENTS, body, namespace=namespace)
         except (ApiError, *UNREACHABLE) as error:
-            logger.warning(
-                "event %s about %s/%s was lost: %r", reason, regarding["kind"], metadata["name"], error
-            )
+            logger.warning("event %s about %s/%s was lost: %r", reason, regarding["kind"], metadata["name"], error)

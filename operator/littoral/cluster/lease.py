@@ -71,9 +71,7 @@ class Leadership:
                     self._renewed = attempt
                     if not self._leads:
                         self._leads = True
-                        logger.info(
-                            "leading: %s holds the Lease %s/%s", self._identity, self._namespace, self._name
-                        )
+                        logger.info("leading: %s holds the Lease %s/%s", self._identity, self._namespace, self._name)
                         self._on_start()
             except (ApiError, *UNREACHABLE) as error:
                 logger.warning("the Lease %s/%s: %r", self._namespace, self._name, error)

@@ -23,9 +23,7 @@ class Resource:
         """The `apiVersion` of its objects: `v1`, `apps/v1`, ..."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
-    def path(
-        self, *, namespace: str | None = None, name: str | None = None, subresource: str | None = None
-    ) -> str:
+    def path(self, *, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
         """The URL path of a collection, of one object, or of one of its subresources.
 
         Raises:
@@ -46,12 +44,8 @@ class Resource:
 
 MODELS: Final = Resource(group=GROUP, version=VERSION, plural="models", kind="Model")
 LATENCY_SLOS: Final = Resource(group=GROUP, version=VERSION, plural="latencyslos", kind="LatencySLO")
-NODE_POOLS: Final = Resource(
-    group=GROUP, version=VERSION, plural="nodepools", kind="NodePool", namespaced=False
-)
-ASSIGNMENTS: Final = Resource(
-    group=GROUP, version=VERSION, plural="assignments", kind="Assignment", namespaced=False
-)
+NODE_POOLS: Final = Resource(group=GROUP, version=VERSION, plural="nodepools", kind="NodePool", namespaced=False)
+ASSIGNMENTS: Final = Resource(group=GROUP, version=VERSION, plural="assignments", kind="Assignment", namespaced=False)
 
 NODES: Final = Resource(group="", version="v1", plural="nodes", kind="Node", namespaced=False)
 PODS: Final = Resource(group="", version="v1", plural="pods", kind="Pod")

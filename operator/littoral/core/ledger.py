@@ -63,11 +63,7 @@ class Ledger:
     def take(self, model: Model, *, variant: Variant, pool: NodePool) -> Seat | Rejection:
         """Seat a Model in a pool with one variant, or say what is missing."""
         device_class = self._world.devices.classes.get(variant.accelerator)
-        if (
-            device_class is not None
-            and device_class.backends
-            and variant.backend not in device_class.backends
-        ):
+        if device_class is not None and device_class.backends and variant.backend not in device_class.backends:
             return self._refuse(
                 pool,
                 variant,
@@ -97,9 +93,7 @@ class Ledger:
 
         nodes = self._world.nodes_by_pool[pool.name]
         offers = [(node, device) for node in nodes if (device := self._offer(node, variant)) is not None]
-        fitting = [
-            (node, device) for node, device in offers if all(s.matches(node.labels) for s in selectors)
-        ]
+        fitting = [(node, device) for node, device in offers if all(s.matches(node.labels) for s in selectors)]
         missing = self._missing(
             pool,
             variant,
@@ -114,8 +108,7 @@ class Ledger:
             return missing
         if (
             fresh
-            and (full := self._full(pool, variant, devices=sum(device.count for _, device in fitting)))
-            is not None
+            and (full := self._full(pool, variant, devices=sum(device.count for _, device in fitting))) is not None
         ):
             return full
 
@@ -184,11 +177,7 @@ class Ledger:
         device_memory: Decimal,
     ) -> Rejection | None:
         if not nodes:
-            where = (
-                f"member cluster {pool.spec.member} has not reported any"
-                if pool.spec.member
-                else "it selects none"
-            )
+            where = f"member cluster {pool.spec.member} has not reported any" if pool.spec.member else "it selects none"
             return self._refuse(pool, variant, Reason.NO_NODE, f"pool {pool.name} has no node: {where}")
         if not offers:
             selected = " that its nodeSelector selects" if variant.node_selector is not None else ""
@@ -229,8 +218,8 @@ class Ledger:
                 pool,
                 variant,
                 Reason.INSUFFICIENT_MEMORY,
-                f"its Models would need {format_quantity(device_memory, binary=True)} of {variant.accelerator} memory, and "
-                f"the largest has {max(size or 0 for size in sizes) / 2**20:.0f}Mi",
+                f"its Models would need {format_quantity(device_memory, binary=True)} of {variant.accelerator} memory, "
+                f"and the largest has {max(size or 0 for size in sizes) / 2**20:.0f}Mi",
             )
         return None
 
@@ -261,9 +250,7 @@ class Ledger:
     def _can_grow(self, seat: Seat) -> bool:
         if self._servers_left(seat.pool) <= 0:
             return False
-        return (
-            seat.variant.accelerator == CPU or self._taken(seat.pool, seat.variant.accelerator) < seat.devices
-        )
+        return seat.variant.accelerator == CPU or self._taken(seat.pool, seat.variant.accelerator) < seat.devices
 
     def _taken(self, pool: NodePool, accelerator: str) -> int:
         return sum(
@@ -276,9 +263,7 @@ class Ledger:
         limit = pool.spec.limits.servers
         if limit is None:
             return 1
-        return limit - sum(
-            draft.replicas for (name, _, _), draft in self._drafts.items() if name == pool.name
-        )
+        return limit - sum(draft.replicas for (name, _, _), draft in self._drafts.items() if name == pool.name)
 
     @staticmethod
     def _refuse(pool: NodePool, variant: Variant, reason: Reason, message: str) -> Rejection:

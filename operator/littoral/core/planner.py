@@ -59,9 +59,7 @@ def _seat(
             continue
         passed_over: list[Rejection] = []
         for variant in model.spec.variants:
-            outcome = _inaccurate(variant, pool=pool, slos=slos) or ledger.take(
-                model, variant=variant, pool=pool
-            )
+            outcome = _inaccurate(variant, pool=pool, slos=slos) or ledger.take(model, variant=variant, pool=pool)
             if isinstance(outcome, Seat):
                 seats.append(outcome)
                 break
@@ -102,7 +100,7 @@ def _barred(pool: NodePool, *, slos: Sequence[LatencySLO], seats: int, most: int
         return Rejection(
             pool=pool.name,
             reason=Reason.SITE_NOT_SELECTED,
-            message=f"site {pool.spec.site} is in none of the sites of LatencySLO {', '.join(slo.name for slo in slos)}",
+            message=f"site {pool.spec.site} is not among the sites of LatencySLO {', '.join(slo.name for slo in slos)}",
         )
     return None
 

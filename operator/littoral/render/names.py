@@ -24,10 +24,9 @@ AGENT_PORT: Final = 9400
 
 CONFIG_DIRECTORY: Final = "/etc/littoral"
 CONFIG_FILE: Final = "server.json"
-CACHE_DIRECTORY: Final = "/var/lib/littoral"
+CACHE_DIRECTORY: Final = "/var/cache/littoral"
 REPOSITORY_DIRECTORY: Final = "/models"
 CLAIMS_DIRECTORY: Final = "/artifacts"
-CA_DIRECTORY: Final = "/etc/littoral-ca"
 
 
 def serves(model: str) -> str:

@@ -1,4 +1,4 @@
-"""One server of an Assignment: a Deployment of Triton with the agent beside it, and the ConfigMap that steers the agent."""
+"""One server of an Assignment: a Deployment of Triton with the agent beside it, and the ConfigMap that steers it."""
 
 from __future__ import annotations
 
@@ -117,6 +117,8 @@ def _agent(server: Server, settings: ServerSettings) -> Manifest:
     arguments = [
         f"--config={names.CONFIG_DIRECTORY}/{names.CONFIG_FILE}",
         f"--cache={names.CACHE_DIRECTORY}",
+        # The servers of a node share the cache; what each shall serve is its own.
+        f"--state={names.CACHE_DIRECTORY}/state/{server.namespace}_{server.name}",
         f"--repository={names.REPOSITORY_DIRECTORY}",
         f"--claims-root={names.CLAIMS_DIRECTORY}",
         f"--listen=0.0.0.0:{names.AGENT_PORT}",
@@ -188,11 +190,8 @@ def _triton(server: Server, settings: ServerSettings) -> Manifest:
             {"name": "cache", "mountPath": names.CACHE_DIRECTORY, "readOnly": True},
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - a path in the container
             {"name": "tmp", "mountPath": "/tmp", "subPath": "triton"},  # noqa: S108 - a path in the container
-            *_claim_mounts(server),
         ],
     }
-    if settings.files_root is not None:
-        container["volumeMounts"].append({"name": "files", "mountPath": settings.files_root, "readOnly": True})
     if settings.triton_command is not None:
         container["command"] = list(settings.triton_command)
     return _container(

@@ -1,0 +1,1 @@
+"""The command line: `littoral`, also as `kubectl littoral`."""

@@ -1,0 +1,105 @@
+"""`littoral operator`: the hub and the site role."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+
+from littoral.render.settings import CacheType
+
+
+@click.command(context_settings={"auto_envvar_prefix": "LITTORAL_OPERATOR", "show_default": True})
+@click.option("--role", "roles", type=click.Choice(["hub", "site"]), multiple=True, default=("hub", "site"),
+              help="Plan for all pools, run what is assigned to this cluster, or both.")  # fmt: skip
+@click.option("--namespace", default="littoral-system", help="Namespace of the Lease.")
+@click.option("--member", help="Name under which this cluster dials in to its hub; absent in the hub's own cluster.")
+@click.option("--triton-image", required=True, help="Image of the Triton Inference Server.")
+@click.option("--triton-command", default="tritonserver", help="Its command; empty for the image's own entrypoint.")
+@click.option("--agent-image", required=True, help="Image with `littoral agent`.")
+@click.option("--image-pull-policy", type=click.Choice(["Always", "IfNotPresent", "Never"]), help="For both images.")
+@click.option("--image-pull-secret", "image_pull_secrets", multiple=True, help="Secret of each server's namespace.")
+@click.option("--cache", type=click.Choice(list(CacheType)), default=CacheType.HOST_PATH.value,
+              help="Where a node's artifacts are kept.")  # fmt: skip
+@click.option("--cache-path", default="/var/lib/littoral/cache", help="The node's directory, for HostPath.")
+@click.option("--files-root", default="/var/lib/littoral/files",
+              help="The node's directory with file:// artifacts; empty to refuse them.")  # fmt: skip
+@click.option("--ca-bundle", type=click.Path(path_type=Path, dir_okay=False),
+              help="CA certificates (PEM) that https:// sources may have, beside the system's.")  # fmt: skip
+@click.option("--drain", type=click.IntRange(min=0), default=5,
+              help="Seconds between taking a server from its clients and stopping it.")  # fmt: skip
+@click.option("--device-table", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Table of device classes (YAML) instead of the built-in one.")  # fmt: skip
+@click.option("--health-port", type=int, default=8080, help="Where the liveness probe is answered; 0: nowhere.")
+@click.option("--metrics-port", type=int, default=9090, help="Where Prometheus finds metrics; 0: nowhere.")
+@click.option("--log-format", type=click.Choice(["json", "text"]), default="json", help="Form of the log lines.")
+@click.option("--verbose", is_flag=True, help="Log what is looked at, too, and not only what is done.")
+def operator(
+    roles: tuple[str, ...],
+    namespace: str,
+    member: str | None,
+    triton_image: str,
+    triton_command: str,
+    agent_image: str,
+    image_pull_policy: str | None,
+    image_pull_secrets: tuple[str, ...],
+    cache: str,
+    cache_path: str,
+    files_root: str,
+    ca_bundle: Path | None,
+    drain: int,
+    device_table: Path | None,
+    health_port: int,
+    metrics_port: int,
+    log_format: str,
+    verbose: bool,
+) -> None:
+    """Run the operator in this cluster, or against the current kubectl context.
+
+    Each option can be given as an environment variable LITTORAL_OPERATOR_<OPTION>.
+
+    \b
+    Example:
+      littoral operator --triton-image nvcr.io/nvidia/tritonserver:25.10-py3 --agent-image littoral:0.1.0
+    """
+    import kopf
+
+    from littoral import manager
+    from littoral.cluster.client import NoCluster
+    from littoral.cluster.lease import LeadershipLost
+    from littoral.core.hardware import InvalidDeviceTable
+    from littoral.render.settings import ServerSettings
+
+    kopf.configure(
+        verbose=verbose,
+        log_format=kopf.LogFormat.JSON if log_format == "json" else kopf.LogFormat.FULL,
+    )
+    options = manager.Options(
+        roles=frozenset(roles),
+        namespace=namespace,
+        member=member,
+        health_port=health_port,
+        metrics_port=metrics_port,
+        device_table=device_table,
+        servers=ServerSettings(
+            triton_image=triton_image,
+            triton_command=tuple(triton_command.split()) or None,
+            agent_image=agent_image,
+            pull_policy=image_pull_policy,
+            image_pull_secrets=image_pull_secrets,
+            cache=CacheType(cache),
+            cache_path=cache_path,
+            files_root=files_root or None,
+            ca_bundle=ca_bundle.read_text() if ca_bundle and ca_bundle.exists() else "",
+            drain=drain,
+        ),
+    )
+    try:
+        asyncio.run(manager.run(options))
+    except (NoCluster, InvalidDeviceTable) as error:
+        raise click.ClickException(str(error)) from error
+    except LeadershipLost as error:
+        click.echo(f"littoral operator: {error}; ending, so that a restart begins afresh", err=True)
+        sys.exit(1)

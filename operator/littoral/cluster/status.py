@@ -1,0 +1,78 @@
+"""The one way in which a status is written."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from littoral.api import conditions
+from littoral.api.base import ApiModel
+from littoral.api.meta import Resource as Kind
+from littoral.cluster.client import ApiError, Client, Object
+from littoral.cluster.store import Malformed
+
+logger = logging.getLogger(__name__)
+
+
+async def write_status(client: Client, subject: Kind, status: ApiModel, *, manager: str) -> bool:
+    """Write an object's status by server-side apply, if it differs from the one that the object carries.
+
+    Returns:
+        Whether the status is as it should be: true also when the object is gone, since there is nothing left to say.
+    """
+    if getattr(subject, "status", None) == status:
+        return True
+    metadata = {"name": subject.name} | ({"namespace": subject.namespace} if subject.namespace else {})
+    return await _apply(
+        client,
+        {
+            "apiVersion": subject.api_version,
+            "kind": type(subject).KIND,
+            "metadata": metadata,
+            "status": status.dump(),
+        },
+        manager=manager,
+    )
+
+
+async def refuse_malformed(client: Client, malformed: Malformed, *, manager: str, now: datetime) -> bool:
+    """Tell the author of an object that cannot be read what is wrong with it, in its conditions.
+
+    Returns:
+        As `write_status`.
+    """
+    told = next((c for c in malformed.conditions if c.get("type") == conditions.STALLED), None)
+    if told is not None and told.get("message") == malformed.message and told.get("status") == "True":
+        return True
+    status = {
+        "observedGeneration": malformed.generation,
+        "conditions": [
+            condition.dump()
+            for condition in conditions.stalled(
+                (), reason="InvalidSpec", message=malformed.message, generation=malformed.generation, now=now
+            )
+        ],
+    }
+    metadata = {"name": malformed.name} | ({"namespace": malformed.namespace} if malformed.namespace else {})
+    return await _apply(
+        client,
+        {
+            "apiVersion": malformed.api_version,
+            "kind": malformed.kind,
+            "metadata": metadata,
+            "status": status,
+        },
+        manager=manager,
+    )
+
+
+async def _apply(client: Client, body: Object, *, manager: str) -> bool:
+    try:
+        await client.apply(body, manager=manager, subresource="status")
+    except ApiError as error:
+        if error.status == 404:
+            return True
+        metadata = body["metadata"]
+        logger.warning("status of %s %s/%s: %s", body["kind"], metadata.get("namespace", ""), metadata["name"], error)
+        return False
+    return True

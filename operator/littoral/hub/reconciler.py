@@ -1,0 +1,166 @@
+"""One pass of the hub, in numbered steps: snapshot, plan, write the Assignments, tell people."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from littoral.api import conditions
+from littoral.api.assignment import Assignment, AssignmentSpec
+from littoral.api.model import Model, ModelStatus
+from littoral.api.nodepool import NodePool
+from littoral.cluster.client import ApiError, Client
+from littoral.cluster.events import EventRecorder
+from littoral.cluster.informer import Informer
+from littoral.cluster.kinds import Kinds
+from littoral.cluster.resources import ASSIGNMENTS, NODES
+from littoral.cluster.status import refuse_malformed, write_status
+from littoral.core.hardware import DeviceTable, Node
+from littoral.core.plan import Plan
+from littoral.core.planner import plan
+from littoral.core.world import World, key_of
+from littoral.hub.statuses import model_status, pool_status, slo_status
+
+logger = logging.getLogger(__name__)
+
+FIELD_MANAGER = "littoral-hub"
+
+
+class Reconciler:
+    """Keeps Assignments equal to the plan, and statuses equal to what is. `step` is one level-triggered pass."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        kinds: Kinds,
+        devices: DeviceTable,
+        recorder: EventRecorder,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._client = client
+        self._kinds = kinds
+        self._devices = devices
+        self._recorder = recorder
+        self._nodes: Informer[Node] = Informer(client, NODES, keep=Node.from_object, on_change=on_change)
+
+    @property
+    def informers(self) -> list[Informer[Node]]:
+        """What must run beside the passes."""
+        return [self._nodes]
+
+    async def step(self) -> bool:
+        """One pass. Returns whether all of it got through; what did not is tried again."""
+        # 1. Take a snapshot. Before the first lists are in, absence means nothing.
+        if not self._nodes.synced or not self._kinds.synced:
+            return True
+        world = self._snapshot()
+
+        # 2. Plan, off the event loop: watches and the Lease must not wait for it.
+        decided = await asyncio.to_thread(plan, world)
+
+        # 3. Write the Assignments that differ, remove those whose pool is gone.
+        written = await self._write_assignments(world, decided)
+
+        # 4. Tell people.
+        told = await self._tell(world, decided)
+        return written and told
+
+    def _snapshot(self) -> World:
+        return World(
+            models=self._kinds.models.objects(),
+            slos=self._kinds.slos.objects(),
+            pools=self._kinds.pools.objects(),
+            nodes=tuple(sorted(self._nodes.values(), key=lambda node: node.name)),
+            devices=self._devices,
+        )
+
+    async def _write_assignments(self, world: World, decided: Plan) -> bool:
+        done = True
+        current = {assignment.name: assignment for assignment in self._kinds.assignments.objects()}
+        pools = {pool.name: pool for pool in world.pools}
+        for name, spec in decided.assignments.items():
+            if name in current and current[name].spec == spec:
+                continue
+            try:
+                await self._client.apply(_assignment(pools[name], spec), manager=FIELD_MANAGER)
+                logger.info("assigned %d servers to pool %s", len(spec.servers), name)
+            except ApiError as error:
+                logger.warning("Assignment %s was refused: %s", name, error)
+                done = False
+        # A pool that cannot be read is not a pool that is gone: what runs there goes on.
+        kept = pools.keys() | {malformed.name for malformed in self._kinds.pools.malformed()}
+        for name in current.keys() - kept:
+            try:
+                await self._client.delete(ASSIGNMENTS, name=name, uid=current[name].metadata.uid)
+            except ApiError as error:
+                logger.warning("Assignment %s could not be deleted: %s", name, error)
+                done = False
+        return done
+
+    async def _tell(self, world: World, decided: Plan) -> bool:
+        now = datetime.now(UTC)
+        assignments = {assignment.name: assignment for assignment in self._kinds.assignments.objects()}
+        done = True
+        for model in world.models:
+            status = model_status(
+                model, decision=decided.decisions[key_of(model)], world=world, assignments=assignments, now=now
+            )
+            if await write_status(self._client, model, status, manager=FIELD_MANAGER):
+                await self._announce(model, status)
+            else:
+                done = False
+        for slo in world.slos:
+            done &= await write_status(self._client, slo, slo_status(slo, world=world, now=now), manager=FIELD_MANAGER)
+        for pool in world.pools:
+            done &= await write_status(
+                self._client, pool, pool_status(pool, world=world, now=now), manager=FIELD_MANAGER
+            )
+        for malformed in self._kinds.malformed():
+            done &= await refuse_malformed(self._client, malformed, manager=FIELD_MANAGER, now=now)
+        return done
+
+    async def _announce(self, model: Model, status: ModelStatus) -> None:
+        """An Event when a Model's readiness changed, so that `kubectl describe` tells the story."""
+        before = conditions.find_condition(model.status.conditions, conditions.READY)
+        after = conditions.find_condition(status.conditions, conditions.READY)
+        if after is None or (before is not None and (before.status, before.reason) == (after.status, after.reason)):
+            return
+        await self._recorder.record(
+            _reference(model),
+            kind="Warning" if conditions.is_true(status.conditions, conditions.STALLED) else "Normal",
+            reason=after.reason,
+            action="Place",
+            note=after.message,
+        )
+
+
+def _assignment(pool: NodePool, spec: AssignmentSpec) -> dict[str, Any]:
+    return {
+        "apiVersion": pool.api_version,
+        "kind": Assignment.KIND,
+        "metadata": {
+            "name": pool.name,
+            "ownerReferences": [
+                {
+                    "apiVersion": pool.api_version,
+                    "kind": NodePool.KIND,
+                    "name": pool.name,
+                    "uid": pool.metadata.uid,
+                    "controller": True,
+                }
+            ],
+        },
+        "spec": spec.dump(),
+    }
+
+
+def _reference(model: Model) -> dict[str, Any]:
+    return {
+        "apiVersion": model.api_version,
+        "kind": Model.KIND,
+        "metadata": {"name": model.name, "namespace": model.namespace, "uid": model.metadata.uid},
+    }

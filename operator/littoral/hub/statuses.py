@@ -1,0 +1,192 @@
+"""What people are told about their Models, SLOs and NodePools. Pure: plan and reports in, statuses out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from littoral.api import conditions
+from littoral.api.assignment import AssignedModelStatus, Assignment
+from littoral.api.latencyslo import LatencySLO, LatencySLOStatus
+from littoral.api.meta import Condition
+from littoral.api.model import Model, ModelStatus, Placement, Rejection
+from littoral.api.nodepool import DiscoveredAccelerator, NodePool, NodePoolStatus
+from littoral.api.quantity import format_quantity
+from littoral.api.serving import ModelState
+from littoral.core import plan as core
+from littoral.core.world import World, key_of, selects
+
+_MESSAGE_MOST: Final = 1024
+
+
+def model_status(
+    model: Model, *, decision: core.Decision, world: World, assignments: Mapping[str, Assignment], now: datetime
+) -> ModelStatus:
+    """The status of a Model: where it runs and why, where not and why not.
+
+    Args:
+        assignments: by pool, with the sites' reports in their statuses.
+    """
+    pools = {pool.name: pool for pool in world.pools}
+    placements = tuple(
+        _placement(model, placed, pool=pools[placed.pool], assignment=assignments.get(placed.pool))
+        for placed in decision.placements
+    )
+    ready = [placement for placement in placements if placement.ready_replicas >= placement.replicas]
+    return ModelStatus(
+        observed_generation=model.metadata.generation,
+        conditions=_model_conditions(model, placements=placements, decision=decision, world=world, now=now),
+        replicas=sum(placement.replicas for placement in placements),
+        ready_replicas=sum(placement.ready_replicas for placement in placements),
+        selector=f"serves.littoral.dev/{model.name}=true",
+        placed=f"{len(ready)}/{len(placements)}",
+        url=f"http://{model.name}.{model.namespace}",
+        placements=placements,
+        rejections=tuple(
+            Rejection(pool=r.pool, variant=r.variant, reason=r.reason, message=_cut(r.message))
+            for r in decision.rejections
+        ),
+    )
+
+
+def _placement(model: Model, placed: core.Placement, *, pool: NodePool, assignment: Assignment | None) -> Placement:
+    said = _said(model, placed, assignment)
+    message = placed.message
+    if said.state != ModelState.READY and said.message:
+        message = f"{message}; {said.message}"
+    return Placement(
+        pool=placed.pool,
+        site=pool.spec.site,
+        tier=pool.spec.tier,
+        accelerator=placed.accelerator,
+        variant=placed.variant,
+        server=placed.server,
+        replicas=placed.replicas,
+        ready_replicas=said.ready_replicas,
+        state=said.state,
+        reason=placed.reason,
+        message=_cut(message),
+    )
+
+
+def _said(model: Model, placed: core.Placement, assignment: Assignment | None) -> AssignedModelStatus:
+    """What the site says of this Model there: nothing yet, while its report is about another artifact."""
+    variant = model.variant(placed.variant)
+    digest = variant.artifact.digest if variant is not None else ""
+    for server in assignment.status.servers if assignment is not None else ():
+        if (server.namespace, server.name) != (model.namespace, placed.server):
+            continue
+        for said in server.models:
+            if said.name == model.name and said.digest == digest:
+                return said
+    return AssignedModelStatus(
+        name=model.name, variant=placed.variant, digest=digest, message="its site has yet to report on it"
+    )
+
+
+def _model_conditions(
+    model: Model, *, placements: Sequence[Placement], decision: core.Decision, world: World, now: datetime
+) -> tuple[Condition, ...]:
+    before, generation = model.status.conditions, model.metadata.generation
+    if not placements:
+        reasons = [r.message for r in decision.rejections if r.variant is None]
+        message = "; ".join(reasons) if world.pools else "there is no NodePool: create one that selects your nodes"
+        return conditions.stalled(before, reason="NoPlacement", message=message, generation=generation, now=now)
+    failed = [p for p in placements if p.state == ModelState.FAILED]
+    if failed:
+        message = "; ".join(f"{p.pool}: {p.message}" for p in failed)
+        return conditions.stalled(before, reason="ModelFailed", message=message, generation=generation, now=now)
+    waiting = [p for p in placements if p.ready_replicas < p.replicas]
+    if waiting:
+        message = "; ".join(f"{p.pool}: {p.state}: {p.message}" for p in waiting)
+        return conditions.reconciling(before, reason="Progressing", message=message, generation=generation, now=now)
+    message = "serves in " + ", ".join(f"{p.pool} ({p.variant})" for p in placements)
+    return conditions.ready(before, reason="Serving", message=message, generation=generation, now=now)
+
+
+def slo_status(slo: LatencySLO, *, world: World, now: datetime) -> LatencySLOStatus:
+    """The status of a LatencySLO: whether it is about something that exists."""
+    before, generation = slo.status.conditions, slo.metadata.generation
+    models = {key_of(model) for model in world.models}
+    sites = {pool.spec.site for pool in world.pools}
+    unknown = [name for name in slo.spec.sites.match_names if name not in sites] if slo.spec.sites else []
+    if (slo.namespace, slo.spec.model_ref.name) not in models:
+        after = conditions.stalled(
+            before,
+            reason="ModelNotFound",
+            message=f"there is no Model {slo.spec.model_ref.name} in namespace {slo.namespace}: create it, or point "
+            "modelRef at one that exists",
+            generation=generation,
+            now=now,
+        )
+    elif unknown:
+        after = conditions.stalled(
+            before,
+            reason="SiteNotFound",
+            message=f"no NodePool has site {', '.join(unknown)}; known sites: "
+            + (", ".join(sorted(site for site in sites if site)) or "none"),
+            generation=generation,
+            now=now,
+        )
+    else:
+        after = conditions.ready(
+            before,
+            reason="InForce",
+            message=f"p{slo.spec.percentile} of {slo.spec.model_ref.name} within {slo.spec.latency}",
+            generation=generation,
+            now=now,
+        )
+    return LatencySLOStatus(observed_generation=generation, conditions=after)
+
+
+def pool_status(pool: NodePool, *, world: World, now: datetime) -> NodePoolStatus:
+    """The status of a NodePool: what was found in it."""
+    nodes = world.nodes_by_pool[pool.name]
+    usable = [node for node in nodes if node.usable]
+    found: dict[tuple[str, str, int | None], tuple[int, int]] = {}
+    for node in nodes:
+        for device in world.devices.devices(node):
+            key = (device.device_class, device.product or "", device.memory)
+            count, holders = found.get(key, (0, 0))
+            found[key] = (count + device.count, holders + 1)
+    return NodePoolStatus(
+        observed_generation=pool.metadata.generation,
+        conditions=_pool_conditions(pool, nodes=len(nodes), usable=len(usable), world=world, now=now),
+        nodes=len(nodes),
+        ready_nodes=len(usable),
+        accelerators=tuple(
+            DiscoveredAccelerator(
+                device_class=device_class,
+                product=product,
+                count=count,
+                memory=None if memory is None else format_quantity(memory, binary=True),
+                nodes=holders,
+            )
+            for (device_class, product, memory), (count, holders) in sorted(
+                found.items(), key=lambda item: (item[0][0], item[0][1], item[0][2] or 0)
+            )
+        ),
+    )
+
+
+def _pool_conditions(pool: NodePool, *, nodes: int, usable: int, world: World, now: datetime) -> tuple[Condition, ...]:
+    before, generation = pool.status.conditions, pool.metadata.generation
+    own = {node.name for node in world.nodes_by_pool[pool.name]}
+    lost = sorted(node.name for node in world.nodes if selects(pool, node) and node.name not in own)
+    if lost:
+        message = (
+            f"node {', '.join(lost)} belongs to another NodePool, the first by name: make the nodeSelectors exclusive"
+        )
+        return conditions.stalled(before, reason="OverlappingNodes", message=message, generation=generation, now=now)
+    if usable:
+        message = f"{usable} of {nodes} nodes are ready"
+        return conditions.ready(before, reason="NodesReady", message=message, generation=generation, now=now)
+    reason, message = "NodesNotReady", f"none of the {nodes} nodes is ready and schedulable"
+    if not nodes:
+        reason, message = "NoNode", "no node has the labels that nodeSelector asks for: label one"
+    return conditions.reconciling(before, reason=reason, message=message, generation=generation, now=now)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MESSAGE_MOST else text[: _MESSAGE_MOST - 1] + "…"

@@ -1,0 +1,196 @@
+"""One operator process: the roles it plays, the Lease that lets it write, and its end.
+
+Every replica watches, so that a successor knows everything when it begins to lead; only the leader writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import kopf
+from prometheus_client import start_http_server
+
+from littoral.cluster.client import UNREACHABLE, ApiError, Client
+from littoral.cluster.events import EventRecorder
+from littoral.cluster.kinds import Kinds
+from littoral.cluster.lease import Leadership
+from littoral.cluster.loop import LevelLoop
+from littoral.core.hardware import default_device_table, parse_device_table
+from littoral.hub import handlers as hub_handlers
+from littoral.hub.reconciler import Reconciler as Hub
+from littoral.render.settings import ServerSettings
+from littoral.site import handlers as site_handlers
+from littoral.site.reconciler import Reconciler as Site
+
+logger = logging.getLogger(__name__)
+
+ROLES: Final = ("hub", "site")
+
+_RESYNC_FIRST: Final = 5.0  # Once kopf watches: what was deleted between our first list and its own.
+_RESYNC: Final = 300.0
+_STUCK: Final = 300.0  # No pass takes so long; a process that is in one is better started again.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What one operator process is to be.
+
+    Attributes:
+        roles: `hub`, `site` or both.
+        namespace: where the Lease is.
+        member: the name under which this cluster dials in to its hub; None in the hub's own cluster.
+        health_port: where kopf answers the liveness probe; 0 for nowhere.
+        metrics_port: where Prometheus finds metrics; 0 for nowhere.
+        device_table: file with a table of device classes; None for the one that ships with Littoral.
+    """
+
+    servers: ServerSettings
+    namespace: str
+    roles: frozenset[str] = frozenset(ROLES)
+    member: str | None = None
+    lease: str = "littoral-operator"
+    identity: str = field(default_factory=lambda: f"{socket.gethostname()}_{os.getpid()}")
+    health_port: int = 8080
+    metrics_port: int = 9090
+    device_table: Path | None = None
+
+
+async def run(options: Options) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        NoCluster: there is no cluster to talk to.
+        LeadershipLost: another replica may lead by now.
+    """
+    async with await Client.connect() as client:
+        manager = _Manager(client, options)
+        try:
+            await manager.run()
+        finally:
+            await manager.close()
+
+
+class _Manager:
+    """The tasks of one process, and what they share."""
+
+    def __init__(self, client: Client, options: Options) -> None:
+        self._client = client
+        self._options = options
+        self._loops: dict[str, LevelLoop] = {}
+        self._leadership = Leadership(
+            client,
+            namespace=options.namespace,
+            name=options.lease,
+            identity=options.identity,
+            on_start=self._trigger,
+        )
+        self._kinds = Kinds(on_change=self._trigger)
+        self._hub: Hub | None = None
+        self._site: Site | None = None
+        if "hub" in options.roles:
+            table = options.device_table
+            self._hub = Hub(
+                client,
+                kinds=self._kinds,
+                devices=parse_device_table(table.read_text()) if table else default_device_table(),
+                recorder=EventRecorder(client, component="littoral-hub", instance=options.identity),
+                on_change=self._trigger,
+            )
+            self._loops["hub"] = LevelLoop("hub", self._hub.step, may_run=lambda: self._leadership.leading)
+        if "site" in options.roles:
+            self._site = Site(
+                client,
+                assignments=self._kinds.assignments,
+                settings=options.servers,
+                member=options.member,
+                on_change=self._trigger,
+            )
+            self._loops["site"] = LevelLoop("site", self._site.step, may_run=lambda: self._leadership.leading)
+
+    async def run(self) -> None:
+        """Start everything; return when kopf does, on a signal; raise what any other task raises."""
+        if self._options.metrics_port:
+            start_http_server(self._options.metrics_port)
+        informers = [informer for role in (self._hub, self._site) if role is not None for informer in role.informers]
+        jobs: dict[str, Coroutine[Any, Any, None]] = {
+            "kopf": self._run_kopf(),
+            "lease": self._leadership.run(),
+            "resync": self._resync(),
+            **{f"loop {name}": loop.run() for name, loop in self._loops.items()},
+            **{f"informer {index}": informer.run() for index, informer in enumerate(informers)},
+        }
+        tasks = [asyncio.create_task(job, name=name) for name, job in jobs.items()]
+        try:
+            finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in finished:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Let a successor begin at once."""
+        if self._site is not None:
+            await self._site.close()
+        try:
+            await self._leadership.release()
+        except (ApiError, *UNREACHABLE) as error:
+            logger.warning("the Lease could not be released: %r", error)
+
+    def _trigger(self) -> None:
+        for loop in self._loops.values():
+            loop.trigger()
+
+    async def _resync(self) -> None:
+        pause = _RESYNC_FIRST
+        while True:
+            try:
+                await self._kinds.sync(self._client)
+            except (ApiError, *UNREACHABLE) as error:
+                logger.warning("our own kinds could not be listed: %s", error)
+                await asyncio.sleep(1)
+                continue
+            await asyncio.sleep(pause)
+            pause = _RESYNC
+
+    async def _run_kopf(self) -> None:
+        registry = kopf.OperatorRegistry()
+        if self._hub is not None:
+            hub_handlers.register(registry, self._kinds)
+        site_handlers.register(registry, self._kinds.assignments)
+        self._register_process_handlers(registry)
+        port = self._options.health_port
+        await kopf.operator(
+            registry=registry,
+            standalone=True,  # The Lease elects; kopf's own peering is not needed.
+            clusterwide=True,
+            liveness_endpoint=f"http://0.0.0.0:{port}/healthz" if port else None,
+        )
+
+    def _register_process_handlers(self, registry: kopf.OperatorRegistry) -> None:
+        @kopf.on.startup(registry=registry)
+        async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+            settings.posting.enabled = False
+            settings.scanning.disabled = True
+            settings.watching.server_timeout = 290
+            settings.watching.connect_timeout = 10
+
+        @kopf.on.probe(id="passes", registry=registry, errors=kopf.ErrorsMode.PERMANENT)
+        async def passes(**_: Any) -> dict[str, float]:
+            busy = {
+                name: round(time.monotonic() - loop.busy_since, 1)
+                for name, loop in self._loops.items()
+                if loop.busy_since is not None
+            }
+            if any(seconds > _STUCK for seconds in busy.values()):
+                raise kopf.PermanentError(f"a pass has been under way for too long: {busy}")
+            return busy

@@ -1,0 +1,1 @@
+"""The site role: makes a cluster run what its Assignments say, and reports what became of it."""

@@ -1,0 +1,154 @@
+"""What became of an Assignment: its status, from Deployments, Pods and agents. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from littoral.api import conditions
+from littoral.api.assignment import AssignedModelStatus, Assignment, AssignmentStatus, Server, ServerReport
+from littoral.api.meta import Condition
+from littoral.api.serving import ModelState, ServedModel, ServerStatus
+from littoral.api.serving import ModelStatus as AgentModelStatus
+from littoral.render.server import server_config
+from littoral.site.readiness import ready_models
+from littoral.site.views import PodView
+
+# How far a model is, the least first: of several replicas the one that is least far is reported.
+_PROGRESS: Final = (
+    ModelState.FAILED,
+    ModelState.UNKNOWN,
+    ModelState.PENDING,
+    ModelState.FETCHING,
+    ModelState.LOADING,
+    ModelState.UNLOADING,
+    ModelState.READY,
+)
+_MESSAGE_MOST: Final = 1024
+
+
+def report(
+    assignment: Assignment,
+    *,
+    pods: Iterable[PodView],
+    statuses: Mapping[str, ServerStatus],
+    troubles: Mapping[tuple[str, str], str],
+    now: datetime,
+) -> AssignmentStatus:
+    """The status of an Assignment.
+
+    Args:
+        statuses: what each agent says, by its Pod's uid.
+        troubles: what went wrong with a server as a whole (it could not be applied, it cannot make its Pods), by the
+            server's (namespace, name).
+    """
+    by_server: dict[tuple[str, str], list[PodView]] = {}
+    for pod in pods:
+        if not pod.leaving:
+            by_server.setdefault((pod.namespace, pod.server), []).append(pod)
+    servers = tuple(
+        _server(
+            server,
+            pods=by_server.get((server.namespace, server.name), ()),
+            statuses=statuses,
+            trouble=troubles.get((server.namespace, server.name), ""),
+        )
+        for server in assignment.spec.servers
+    )
+    return AssignmentStatus(
+        observed_generation=assignment.metadata.generation,
+        conditions=_conditions(assignment, servers=servers, now=now),
+        servers=servers,
+    )
+
+
+def _server(
+    server: Server, *, pods: Sequence[PodView], statuses: Mapping[str, ServerStatus], trouble: str
+) -> ServerReport:
+    config = server_config(server)
+    ready = {pod.uid: ready_models(pod, config=config, statuses=statuses) for pod in pods}
+    troubles = [trouble] if trouble else [f"Pod {pod.name} {pod.trouble}" for pod in pods if pod.trouble]
+    return ServerReport(
+        name=server.name,
+        namespace=server.namespace,
+        replicas=len(pods),
+        ready_replicas=sum(pod.ready for pod in pods),
+        message=_cut(troubles[0]) if troubles else None,
+        models=tuple(
+            _model(
+                model,
+                said=[_said(model, statuses.get(pod.uid)) for pod in pods],
+                ready=sum(model.name in ready[pod.uid] for pod in pods),
+                trouble=troubles[0] if troubles else "",
+            )
+            for model in server.models
+        ),
+    )
+
+
+def _said(model: ServedModel, status: ServerStatus | None) -> AgentModelStatus:
+    """What one agent says of a model; an agent that has not heard of it yet, or does not answer, says little."""
+    if status is None:
+        return AgentModelStatus(name=model.name, state=ModelState.UNKNOWN, message="the agent does not answer yet")
+    said = next((said for said in status.models if said.name == model.name), None)
+    if said is None or said.digest != model.artifact.digest:
+        return AgentModelStatus(name=model.name, state=ModelState.PENDING, message="the agent has yet to see it")
+    return said
+
+
+def _model(model: ServedModel, *, said: Sequence[AgentModelStatus], ready: int, trouble: str) -> AssignedModelStatus:
+    least = min(said, key=lambda status: _PROGRESS.index(status.state), default=None)
+    state = least.state if least is not None else ModelState.PENDING
+    message = least.message if least is not None else "its server has no Pod yet"
+    if state in (ModelState.PENDING, ModelState.UNKNOWN) and trouble:
+        message = trouble
+    return AssignedModelStatus(
+        name=model.name,
+        variant=model.variant,
+        digest=model.artifact.digest,
+        state=state,
+        ready_replicas=ready,
+        message=_cut(message),
+    )
+
+
+def _conditions(assignment: Assignment, *, servers: Sequence[ServerReport], now: datetime) -> tuple[Condition, ...]:
+    before = assignment.status.conditions
+    generation = assignment.metadata.generation
+    wanted = {(server.namespace, server.name): server.replicas for server in assignment.spec.servers}
+    failed = [
+        f"{server.namespace}/{model.name}: {model.message}"
+        for server in servers
+        for model in server.models
+        if model.state == ModelState.FAILED
+    ]
+    if failed:
+        return conditions.stalled(
+            before, reason="ModelFailed", message=_cut("; ".join(failed)), generation=generation, now=now
+        )
+    waiting = [
+        f"{server.namespace}/{server.name}: {server.message or _progress(server)}"
+        for server in servers
+        if any(model.ready_replicas < wanted[(server.namespace, server.name)] for model in server.models)
+    ]
+    if waiting:
+        return conditions.reconciling(
+            before, reason="Progressing", message=_cut("; ".join(waiting)), generation=generation, now=now
+        )
+    return conditions.ready(
+        before,
+        reason="Applied",
+        message=f"{len(servers)} servers serve their models",
+        generation=generation,
+        now=now,
+    )
+
+
+def _progress(server: ServerReport) -> str:
+    ready = sum(model.state == ModelState.READY for model in server.models)
+    return f"{server.ready_replicas} Pods ready, {ready} of {len(server.models)} models ready"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MESSAGE_MOST else text[: _MESSAGE_MOST - 1] + "…"

@@ -1,0 +1,80 @@
+"""What the site role reads of Pods and of its own children: small, comparable views of large objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from littoral.cluster.client import Object
+from littoral.render import names
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodView:
+    """One Pod of a Triton server.
+
+    Attributes:
+        trouble: why it does not run, in the words of the scheduler or the kubelet; empty when nothing is wrong.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    server: str
+    address: str
+    node: str
+    ready: bool
+    leaving: bool
+    config_revision: str
+    trouble: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_object(cls, body: Object) -> PodView:
+        """Read a `v1` Pod."""
+        metadata, status = body["metadata"], body.get("status") or {}
+        labels = metadata.get("labels") or {}
+        conditions = {c["type"]: c for c in status.get("conditions") or []}
+        return cls(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            uid=metadata["uid"],
+            server=labels.get(names.SERVER, ""),
+            address=status.get("podIP", ""),
+            node=(body.get("spec") or {}).get("nodeName", ""),
+            ready=conditions.get("Ready", {}).get("status") == "True",
+            leaving="deletionTimestamp" in metadata or status.get("phase") in ("Failed", "Succeeded"),
+            config_revision=(metadata.get("annotations") or {}).get(names.CONFIG_REVISION, ""),
+            trouble=_trouble(status, conditions),
+            labels=labels,
+        )
+
+
+def _trouble(status: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
+    scheduled = conditions.get("PodScheduled", {})
+    if scheduled.get("status") == "False":
+        return f"cannot be scheduled: {scheduled.get('message', '')}"
+    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        reason = waiting.get("reason", "")
+        if reason and reason not in ("ContainerCreating", "PodInitializing"):
+            return f"container {container['name']}: {reason}: {waiting.get('message', '')}".rstrip(": ")
+    return ""
+
+
+def essence(body: Object) -> Object:
+    """A child without what the API server adds to every object: what drift is measured on."""
+    metadata = body["metadata"]
+    kept: Object = {key: value for key, value in body.items() if key in ("spec", "data")}
+    kept["metadata"] = {key: metadata[key] for key in ("uid", "labels", "ownerReferences") if key in metadata}
+    kept["status"] = {"conditions": (body.get("status") or {}).get("conditions") or []}
+    return kept
+
+
+def trouble_of_deployment(deployment: Object) -> str:
+    """Why a Deployment cannot make its Pods (quota, Pod Security, ...); empty when it can."""
+    for condition in deployment.get("status", {}).get("conditions", []):
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            return str(condition.get("message", ""))
+    return ""
