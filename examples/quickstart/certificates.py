@@ -19,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 HOST_NAMES = ("artifacts.shop.svc", "artifacts.shop.svc.cluster.local")
 
-_LIFE = datetime.timedelta(days=30)
+_LIFE = datetime.timedelta(days=365)
 # A node's clock may be behind this machine's.
 _CLOCK_SKEW = datetime.timedelta(hours=1)
 
@@ -44,7 +44,7 @@ class Bundle:
 
 
 def issue() -> Bundle:
-    """Make an authority and a certificate of the artifact server, for 30 days; the authority's key is forgotten."""
+    """Make an authority and a certificate of the artifact server, for a year; the authority's key is forgotten."""
     authority_key = ec.generate_private_key(ec.SECP256R1())
     authority_name = _name("Littoral quickstart")
     authority = (

@@ -52,6 +52,10 @@ class Cluster:
         """Return the JSON of `kubectl get`."""
         return json.loads(self.run("get", *arguments, "--output=json"))
 
+    def get_raw(self, path: str) -> Any:
+        """Return the JSON that the API server has at a path, such as /version."""
+        return json.loads(self.run("get", f"--raw={path}"))
+
     def items(self, *arguments: str) -> list[Any]:
         """Return the items of `kubectl get` of several objects; none if there are none."""
         items: list[Any] = self.get(*arguments)["items"]
