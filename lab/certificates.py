@@ -59,8 +59,12 @@ class Authority:
         organization: str | None = None,
         names: Sequence[str] = (),
         addresses: Sequence[IPv4Address] = (),
+        into: Path | None = None,
     ) -> tuple[Path, Path]:
-        """Issue ``<file_name>.crt`` and ``.key`` for a client, and for a server when it has names or addresses."""
+        """Issue ``<file_name>.crt`` and ``.key`` for a client, and for a server when it has names or addresses.
+
+        They are written to ``into`` (by default the authority's own directory).
+        """
         authority_key = serialization.load_pem_private_key(
             (self.directory / "ca.key").read_bytes(), password=None
         )
@@ -80,17 +84,25 @@ class Authority:
         certificate = builder.add_extension(x509.ExtendedKeyUsage(uses), critical=False).sign(
             authority_key, hashes.SHA256()
         )
-        paths = self.directory / f"{file_name}.crt", self.directory / f"{file_name}.key"
+        directory = into or self.directory
+        paths = directory / f"{file_name}.crt", directory / f"{file_name}.key"
         paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         _write_key(paths[1], key)
         return paths
 
     def kubeconfig(
-        self, file_name: str, *, server: str, user: str, cluster: str = "lab", organization: str | None = None
+        self,
+        file_name: str,
+        *,
+        server: str,
+        user: str,
+        organization: str | None = None,
+        cluster: str = "lab",
+        into: Path | None = None,
     ) -> Path:
         """Issue a certificate for ``user`` and write ``<file_name>.kubeconfig``, which holds everything in itself."""
-        certificate, key = self.issue(file_name, common_name=user, organization=organization)
-        path = self.directory / f"{file_name}.kubeconfig"
+        certificate, key = self.issue(file_name, common_name=user, organization=organization, into=into)
+        path = certificate.with_suffix(".kubeconfig")
         config = {
             "apiVersion": "v1",
             "kind": "Config",

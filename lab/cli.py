@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
 from lab.cluster import Lab, Wish
+from lab.devices import device_classes
 from lab.errors import LabError
+from lab.nodes import parse_nodes
 from lab.progress import say
 from lab.state import LabFiles, cache_directory
 
@@ -36,14 +39,35 @@ def main() -> None:
 @main.command()
 @_name
 @click.option(
+    "--node", "nodes", multiple=True, metavar="NAME[:DEVICE=N,...][@TIER[/SITE]]", help="A real node."
+)
+@click.option("--kwok", type=click.IntRange(0, 5000), default=0, help="Fake nodes.")
+@click.option("--engine", type=click.Choice(["embedded", "k3s"]), default="embedded", show_default=True)
+@click.option(
     "--control-plane-only", is_flag=True, help="No nodes: an API server to test against, in seconds."
 )
-def up(name: str, control_plane_only: bool) -> None:
+@click.option("--no-images", is_flag=True, help="Build and load no image but the pods' sandbox.")
+def up(
+    name: str, nodes: tuple[str, ...], kwok: int, engine: str, control_plane_only: bool, no_images: bool
+) -> None:
     """Bring a lab up."""
-    del control_plane_only
+    if control_plane_only and nodes:
+        raise LabError("--control-plane-only and --node exclude each other")
+    specs = () if control_plane_only else parse_nodes(nodes, device_classes=device_classes())
     lab = _lab(name)
-    lab.up(Wish())
+    lab.up(Wish(nodes=specs, kwok=kwok, engine=engine, images=not no_images))
     say(f"export KUBECONFIG={lab.files.kubeconfig}")
+
+
+@main.command("load-images")
+@_name
+@click.argument(
+    "archives", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+def load_images(name: str, archives: tuple[Path, ...]) -> None:
+    """Import OCI image archives into every node of a running lab."""
+    for line in _lab(name).load_images(archives) or ["everything is there already"]:
+        say(line)
 
 
 @main.command()

@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
-from lab import cgroups, debian, dns, machine, network, programs
+from lab import cgroups, control_plane, debian, devices, dns, kwok, machine, network, node, programs
 from lab.addresses import AddressPlan
 from lab.api import ApiError, Client
-from lab.control_plane import MODULES, ControlPlane
+from lab.archive import PAUSE_REFERENCE, write_archive
+from lab.control_plane import ControlPlane
 from lab.errors import LabError
+from lab.loading import NodeImages, load
 from lab.machine import Machine
+from lab.node import Node
 from lab.nodes import CONTROL_PLANE, NodeSpec
 from lab.progress import say, step
-from lab.spec import MachineSpec
+from lab.spec import Program
 from lab.state import LabFiles, LabState, choose_slot, exclusive
 
 
@@ -44,20 +49,37 @@ class Lab:
         if os.geteuid() != 0:
             raise LabError("the lab makes namespaces and cgroups, so it needs root: run it with sudo -E")
         debian.require(debian.NODE_PROGRAMS)
-        built = programs.ensure(MODULES, cache=self.files.cache)
+        modules = dict.fromkeys(
+            [*control_plane.MODULES, *node.MODULES, *(["kwok"] if wish.kwok else []), "helm"]
+        )
+        built = programs.ensure(tuple(modules), cache=self.files.cache)
+        archives = self._archives(wish, built)
         with self.files.lock():
             state = self.files.read()
             if state is not None and state.up and all(map(machine.running, state.machines)):
                 say(f"lab {self.files.name} is up already")
-                self._await_ready(state)
-                return state
-            self._clear(state)
-            state = self._claim(wish)
-            state = self._start(state, built)
+            else:
+                self._clear(state)
+                state = self._start(self._claim(wish), built)
+            members = [NodeImages(machine=member, programs=built) for member in state.machines[1:]]
+            if members:
+                self._load(archives, members)
             self._await_ready(state)
-            state = replace(state, up=True)
-            self.files.write(state)
+            if not state.up:
+                state = replace(state, up=True)
+                self.files.write(state)
             return state
+
+    def load_images(self, archives: Sequence[Path]) -> list[str]:
+        """Import image archives into every node of the running lab; lines that say what went where."""
+        with self.files.lock():
+            state = self.files.read()
+            if state is None or not state.up:
+                raise LabError(f"lab {self.files.name} is not up: python -m lab up --name {self.files.name}")
+            built = programs.ensure(node.MODULES, cache=self.files.cache)
+            return load(
+                archives, nodes=[NodeImages(machine=member, programs=built) for member in state.machines[1:]]
+            )
 
     def down(self, *, purge: bool = False) -> list[str]:
         """Stop and remove everything of the lab, whatever is left of it; what was stopped, in words."""
@@ -78,39 +100,77 @@ class Lab:
         """One of the lab's machines."""
         return Machine(lab=self.files.name, name=name, directory=self.files.machine(name))
 
+    def _archives(self, wish: Wish, built: programs.Programs) -> list[Path]:
+        """The archives of the images that the nodes need, built where they are not there yet."""
+        if not wish.nodes:
+            return []
+        pause = Path(built.path("pause"))
+        target = self.files.cache / "images" / f"{pause.parent.name}.tar"
+        if not target.exists():
+            write_archive(target, reference=PAUSE_REFERENCE, program=pause, name="pause")
+        if not wish.images:
+            return [target]
+        from lab import images  # Needs buildah and mmdebstrap, which --no-images does without.
+
+        with step("images"):
+            return [target, *(archive.path for archive in images.build(cache=self.files.cache))]
+
     def _claim(self, wish: Wish) -> LabState:
         with exclusive(self.files.cache / "labs" / ".slots.lock", purpose="the lab's addresses"):
             slot = choose_slot(cache=self.files.cache, name=self.files.name)
             state = LabState(
-                name=self.files.name, slot=slot, engine=wish.engine, up=True, nodes=wish.nodes, kwok=wish.kwok
+                name=self.files.name, slot=slot, engine=wish.engine, nodes=wish.nodes, kwok=wish.kwok
             )
             self.files.write(state)
         return state
 
     def _start(self, state: LabState, built: programs.Programs) -> LabState:
         plan = AddressPlan(slot=state.slot)
-        control_plane = ControlPlane(
+        head = ControlPlane(
             machine=self.machine(CONTROL_PLANE), plan=plan, programs=built, cache=self.files.cache
         )
         with step("machines and their network"):
-            control_plane.machine.prepare()
-            control_plane.issue()
-            specs: list[tuple[Machine, MachineSpec]] = [(control_plane.machine, control_plane.spec())]
+            head.machine.prepare()
+            head.issue()
+            extra: tuple[Program, ...] = ()
+            if state.kwok:
+                extra = (
+                    kwok.program(programs=built, plan=plan, authority=head.authority, ready=head.ready()),
+                )
+            specs = [(head.machine, head.spec(extra=extra))]
+            for index, spec in enumerate(state.nodes):
+                member = Node(
+                    machine=self.machine(spec.name),
+                    spec=spec,
+                    index=index,
+                    plan=plan,
+                    programs=built,
+                    cache=self.files.cache,
+                )
+                member.machine.prepare(keep=node.KEEP)
+                specs.append((member.machine, member.machine_spec(head)))
             processes = []
-            for member, spec in specs:
-                started, process = member.start(spec)
+            for owner, machine_spec in specs:
+                started, process = owner.start(machine_spec)
                 processes.append(process)
                 state = state.with_machine(started)
                 self.files.write(state)
-            head, *nodes = state.machines
-            network.wire(plan=plan, control_plane=head.init, nodes=[node.init for node in nodes])
+            pids = [started.init for started in state.machines]
+            network.wire(plan=plan, control_plane=pids[0], nodes=pids[1:])
             for process in processes:
                 machine.go(process)
-        shutil.copy(control_plane.authority.directory / "admin.kubeconfig", self.files.kubeconfig)
+        shutil.copy(head.authority.directory / "admin.kubeconfig", self.files.kubeconfig)
         with step("control plane ready"):
             self._await("the API server to be ready", CONTROL_PLANE, self.client().ready, timeout=90)
             self._await("kube-system", CONTROL_PLANE, lambda: self._published(plan), timeout=30)
         return state
+
+    def _load(self, archives: Sequence[Path], members: Sequence[NodeImages]) -> None:
+        with step("images in the nodes"):
+            for member in members:
+                self._await("containerd", member.machine.name, member.answers, timeout=30)
+            for line in load(archives, nodes=members):
+                say(f"   {line}")
 
     def _published(self, plan: AddressPlan) -> bool:
         try:
@@ -120,7 +180,29 @@ class Lab:
         return True
 
     def _await_ready(self, state: LabState) -> None:
-        del state
+        client = self.client()
+        if state.nodes:
+            with step("nodes ready"):
+                for spec in state.nodes:
+                    self._await(
+                        f"node {spec.name} to be Ready",
+                        spec.name,
+                        partial(node_ready, client, spec.name),
+                        timeout=90,
+                    )
+                    devices.announce(client, node=spec.name, devices=dict(spec.devices))
+            with step("names resolve through the Service kube-dns"):
+                server = str(AddressPlan(slot=state.slot).dns_service)
+                self._await("DNS", state.nodes[0].name, partial(dns.answers, server), timeout=30)
+        if state.kwok:
+            with step(f"{state.kwok} fake nodes ready"):
+                kwok.create_nodes(self.files.kubeconfig, count=state.kwok)
+                self._await(
+                    "the fake nodes",
+                    CONTROL_PLANE,
+                    lambda: kwok.ready_nodes(client) >= state.kwok,
+                    timeout=300,
+                )
 
     def _await(self, what: str, member: str, condition: Callable[[], bool], *, timeout: float) -> None:
         """Poll a condition; on time-out, say what the machine's programs do."""
@@ -153,3 +235,12 @@ class Lab:
         if state is not None and state.machines and network.unwire(slot=state.slot):
             stopped.append("the host's end of the network")
         return stopped
+
+
+def node_ready(client: Client, name: str) -> bool:
+    """Whether the node's condition Ready is true."""
+    try:
+        conditions = client.get(f"/api/v1/nodes/{name}")["status"].get("conditions", [])
+    except ApiError:
+        return False
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)

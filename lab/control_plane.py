@@ -70,7 +70,7 @@ class ControlPlane:
         authority.issue(
             "apiserver-kubelet", common_name="kube-apiserver-kubelet", organization="system:masters"
         )
-        authority.issue("probe", common_name="littoral-lab-probe", organization="system:masters")
+        authority.issue("probe", common_name="littoral-lab-probe")
         for name in ("kube-controller-manager", "kube-scheduler", "kube-proxy", "coredns"):
             authority.kubeconfig(name, server=self.server, user=f"system:{name}")
         for name in ("admin", "kwok"):
@@ -82,14 +82,14 @@ class ControlPlane:
                 cluster=f"littoral-{self.machine.lab}",
             )
 
-    def ready(self) -> Probe:
-        """Answers once the API server is ready."""
-        directory = self.authority.directory
+    def ready(self, *, directory: Path | None = None) -> Probe:
+        """Answers once the API server is ready; ``directory`` holds the credentials that the prober sees."""
+        files = directory or self.authority.directory
         return Probe(
             address=f"{self.server}/readyz",
-            authority=str(self.authority.certificate),
-            certificate=str(directory / "probe.crt"),
-            key=str(directory / "probe.key"),
+            authority=f"{files}/ca.crt",
+            certificate=f"{files}/probe.crt",
+            key=f"{files}/probe.key",
         )
 
     def spec(self, *, extra: tuple[Program, ...] = ()) -> MachineSpec:

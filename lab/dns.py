@@ -5,6 +5,10 @@ A program instead of pods: names resolve as soon as a node has its proxy, and no
 
 from __future__ import annotations
 
+import secrets
+import socket
+import struct
+
 from lab.addresses import AddressPlan
 from lab.api import Client, Json
 
@@ -59,3 +63,19 @@ def publish(client: Client, *, plan: AddressPlan) -> None:
     client.apply(f"{rbac}/clusterrolebindings/{name}", binding)
     client.apply(f"{core}/services/kube-dns", service)
     client.apply(f"/apis/discovery.k8s.io/v1/namespaces/{_NAMESPACE}/endpointslices/kube-dns-lab", endpoints)
+
+
+def answers(server: str, *, name: str = "kubernetes.default.svc.cluster.local", timeout: float = 1.0) -> bool:
+    """Whether the name server at ``server`` resolves ``name`` (one A query over UDP) within ``timeout`` seconds."""
+    identifier = secrets.randbits(16)
+    labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
+    query = struct.pack(">6H", identifier, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">2H", 1, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
+        connection.settimeout(timeout)
+        try:
+            connection.sendto(query, (server, 53))
+            reply = connection.recv(512)
+        except OSError:
+            return False
+    answer_identifier, flags, _, answer_count = struct.unpack(">4H", reply[:8])
+    return bool(answer_identifier == identifier and flags & 0xF == 0 and answer_count > 0)

@@ -43,7 +43,7 @@ class Machine:
         (self.directory / "tmp").chmod(0o1777)
         var = self.directory / "var"
         _empty(var, keep={var / path for path in keep})
-        for name in ("lib/kubelet", "lib/littoral/files", "log", "cache", "spool", "tmp"):
+        for name in ("lib/kubelet/device-plugins", "lib/littoral/files", "log", "cache", "spool", "tmp"):
             (var / name).mkdir(parents=True, exist_ok=True)
         (var / "tmp").chmod(0o1777)
         (var / "run").symlink_to("/run")
