@@ -8,7 +8,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, which is made with its folder, until the block ends; waits for another holder.
+    """Hold the lock file `path`, made with its folder, until the block ends; waits for another holder.
 
     The kernel lets go of it when the process ends, however it ends.
     """
