@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# kubectl logs each attempt before it says in plain words what is wrong.
+_LOG_LINE = re.compile(r"[IWEF][0-9]{4} ")
 _SERVING_ON = re.compile(r"Starting to serve on (\S+)")
 
 
@@ -21,15 +23,15 @@ class DemoError(Exception):
     """The demo cannot go on; the message says why and what to do."""
 
 
-def find_program(name: str) -> str:
-    """Return the path of kubectl or helm: on PATH, else as the lab built it; raise DemoError."""
-    if found := shutil.which(name):
-        return found
+def find_program(name: str, *, of_lab: bool) -> str:
+    """Return the path of kubectl or helm, the lab's or the one on PATH, in that order for a lab; raise DemoError."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "littoral/bin"
     built = [path for path in cache.glob(f"*/{name}") if os.access(path, os.X_OK)]
-    if not built:
-        raise DemoError(f"{name}: not found. Install it, or let the lab build it: make lab-up")
-    return str(max(built, key=lambda path: path.stat().st_mtime))
+    newest = max(built, key=lambda path: path.stat().st_mtime, default=None)
+    installed = shutil.which(name)
+    if found := (newest or installed) if of_lab else (installed or newest):
+        return str(found)
+    raise DemoError(f"{name}: not found. Install it, or let the lab build it: make lab-up")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +99,8 @@ class Cluster:
         )
         if done.returncode != 0:
             words = " ".join([Path(command[0]).name, *command[1:4]])
-            raise DemoError(f"{words}: {done.stderr.strip() or done.stdout.strip()}")
+            complaint = "\n".join(line for line in done.stderr.splitlines() if not _LOG_LINE.match(line))
+            raise DemoError(f"{words}: {complaint or done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
     def _environment(self) -> dict[str, str]:
@@ -108,7 +111,12 @@ class Cluster:
 
 def connect(*, kubeconfig: Path | None) -> Cluster:
     """Return the cluster of the kubeconfig, or of kubectl's current context; raise DemoError if it does not answer."""
-    cluster = Cluster(kubectl=find_program("kubectl"), helm=find_program("helm"), kubeconfig=kubeconfig)
+    of_lab = kubeconfig is not None
+    cluster = Cluster(
+        kubectl=find_program("kubectl", of_lab=of_lab),
+        helm=find_program("helm", of_lab=of_lab),
+        kubeconfig=kubeconfig,
+    )
     if kubeconfig is None:
         try:
             cluster.run("config", "current-context")
