@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 import yaml
 from littoral.api import API_VERSION, Assignment, LatencySLO, Model, NodePool
+from littoral.core.hardware import Node
+from littoral.core.planner import plan
+from littoral.core.world import World
 
 from examples.quickstart.networks import NETWORKS
 
@@ -78,3 +81,27 @@ def test_the_second_version_changes_only_the_artifact_and_its_accuracy() -> None
         for variant in document["spec"]["variants"]:
             del variant["artifact"], variant["accuracy"]
     assert first == second
+
+
+def node(name: str, pool: str) -> Node:
+    """A node of the lab, as small as this project's machines are."""
+    return Node(name=name, ready=True, schedulable=True, cpu=2, memory=6 * 2**30, labels={"littoral.dev/pool": pool})
+
+
+def test_the_planner_places_the_quickstart_on_two_small_nodes_without_devices() -> None:
+    parsed = [KINDS[document["kind"]].parse(document) for document in own("quickstart")]
+    world = World(
+        models=tuple(item for item in parsed if isinstance(item, Model)),
+        slos=tuple(item for item in parsed if isinstance(item, LatencySLO)),
+        pools=tuple(item for item in parsed if isinstance(item, NodePool)),
+        nodes=(node("edge", "edge"), node("cloud", "cloud")),
+    )
+    placed = {
+        key.name: [(place.pool, place.variant) for place in decision.placements]
+        for key, decision in plan(world).decisions.items()
+    }
+    assert placed == {
+        "digits": [("edge", "onnx-cpu"), ("cloud", "onnx-cpu")],
+        "text-detect": [("edge", "onnx-cpu")],
+        "text-recognize": [("edge", "onnx-cpu")],
+    }

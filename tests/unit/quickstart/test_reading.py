@@ -1,0 +1,82 @@
+"""What the demo asks, asked of a real Triton on this machine."""
+
+import os
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from examples.quickstart import digits, reading, text_recognition
+from examples.quickstart.client import InferenceError, ModelClient
+from examples.quickstart.networks import DIGITS, DIGITS_V2, TEXT_DETECT, TEXT_RECOGNIZE, Network
+from examples.quickstart.pictures import Picture, pictures
+from lab.triton import TritonServer, ensure_triton, serve
+
+CONFIG = 'backend: "onnxruntime"\ninstance_group [{kind: KIND_CPU count: 1}]\n'
+
+
+def load(server: TritonServer, network: Network, *, model: str, version: int) -> None:
+    """Put a network into the server's repository under the Model's name, and load it."""
+    directory = server.repository / model / str(version)
+    directory.mkdir(parents=True)
+    (directory / "model.onnx").symlink_to(network.path())
+    (server.repository / model / "config.pbtxt").write_text(CONFIG)
+    url = f"{server.url}/v2/repository/models/{model}/load"
+    with urllib.request.urlopen(urllib.request.Request(url, data=b"{}", method="POST")) as response:
+        assert response.status == 200
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    folder = tmp_path_factory.mktemp("triton")
+    (folder / "models").mkdir()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "littoral"
+    with serve(ensure_triton(cache), repository=folder / "models", log=folder / "log") as running:
+        load(running, DIGITS, model="digits", version=1)
+        load(running, TEXT_DETECT, model="text-detect", version=1)
+        load(running, TEXT_RECOGNIZE, model="text-recognize", version=1)
+        yield running
+
+
+def client(server: TritonServer, model: str) -> ModelClient:
+    return ModelClient(url=server.url.removeprefix("http://"), model=model)
+
+
+@pytest.mark.parametrize("picture", pictures(), ids=lambda picture: picture.name)
+def test_pictures_are_read_right(server: TritonServer, picture: Picture) -> None:
+    characters = text_recognition.alphabet()
+    with client(server, "text-detect") as detector, client(server, "text-recognize") as recognizer:
+        result = reading.read_picture(picture, detector=detector, recognizer=recognizer, characters=characters)
+    assert result.texts == picture.lines
+
+
+def test_a_network_is_replaced_under_load_without_a_failed_request(server: TritonServer) -> None:
+    _, test = digits.load()
+    with client(server, "digits") as asker:
+        before = reading.accuracy_through(asker, test)
+        with reading.under_load(lambda: client(server, "digits"), test.images) as running:
+            load(server, DIGITS_V2, model="digits", version=2)
+        after = reading.accuracy_through(asker, test)
+    assert before == reading.accuracy_directly(DIGITS, test)
+    assert after == reading.accuracy_directly(DIGITS_V2, test)
+    report = running.report()
+    assert report.failed == 0, report.errors
+    assert report.sent > 0
+
+
+def test_failures_are_counted_and_named(server: TritonServer) -> None:
+    _, test = digits.load()
+    with client(server, "absent") as asker, pytest.raises(InferenceError, match="unknown model: 'absent'"):
+        reading.ask_digit(asker, test.images[0])
+    counted = reading.Load()
+    counted.record(InferenceError("one"), seconds=0.1)
+    counted.record(InferenceError("one"), seconds=0.1)
+    report = counted.report()
+    assert (report.sent, report.failed, report.errors) == (2, 2, ("one",))
+
+
+def test_a_server_that_is_gone_is_an_inference_error() -> None:
+    _, test = digits.load()
+    with ModelClient(url="127.0.0.1:1", model="digits") as asker, pytest.raises(InferenceError, match="refused"):
+        reading.ask_digit(asker, test.images[0])
