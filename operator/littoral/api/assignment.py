@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, computed_field
 
 from littoral.api.base import ApiModel, ListMap, Rule
 from littoral.api.meta import (
@@ -120,6 +120,13 @@ class AssignmentStatus(ApiModel):
     """Ready: every server serves its models. Reconciling and Stalled are present only while true."""
     servers: Annotated[tuple[ServerReport, ...], Field(max_length=1024), ListMap("namespace", "name")] = ()
     """What became of each server."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def serving(self) -> str | None:
+        """Servers with all their Pods Ready out of all, for a column. Example: 2/2."""
+        ready = sum(server.ready_replicas >= server.replicas > 0 for server in self.servers)
+        return f"{ready}/{len(self.servers)}" if self.servers else None
 
 
 class AssignmentMeta(ObjectMeta):

@@ -74,7 +74,6 @@ _AGE = Column(name="Age", path=".metadata.creationTimestamp", type="date", descr
 KINDS = (
     Kind(
         resource=Model,
-        # `mo` and `md` are too near to other projects' names, and kubectl takes whichever it finds first.
         short_names=("mdl",),
         scale={
             "specReplicasPath": ".spec.scaling.minReplicas",
@@ -91,12 +90,6 @@ KINDS = (
                 description="Replicas that answer requests.",
             ),
             Column(name="URL", path=".status.url", description="Where clients of the cluster reach it."),
-            Column(
-                name="Variants",
-                path=".spec.variants[*].name",
-                description="Variants to choose from.",
-                wide=True,
-            ),
             Column(
                 name="Priority",
                 path=".spec.priority",
@@ -117,11 +110,7 @@ KINDS = (
             Column(name="Tier", path=".spec.tier", description="edge or cloud."),
             Column(name="Site", path=".spec.site", description="Site of the nodes."),
             Column(name="Nodes", path=".status.readyNodes", type="integer", description="Ready nodes."),
-            Column(
-                name="Accelerators",
-                path=".status.accelerators[*].class",
-                description="Classes of devices found.",
-            ),
+            Column(name="Devices", path=".status.devices", description="Devices that the nodes announce."),
             Column(name="Member", path=".spec.member", description="Member cluster of the nodes.", wide=True),
             _REASON,
             _MESSAGE,
@@ -150,7 +139,7 @@ KINDS = (
             _READY,
             Column(name="Tier", path=".spec.tier", description="edge or cloud."),
             Column(name="Site", path=".spec.site", description="Site of the pool."),
-            Column(name="Servers", path=".spec.servers[*].accelerator", description="Devices of its servers."),
+            Column(name="Serving", path=".status.serving", description="Ready servers out of all."),
             _REASON,
             _MESSAGE,
             _AGE,

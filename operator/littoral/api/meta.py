@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AwareDatetime, Field, PlainSerializer, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AwareDatetime, Field, PlainSerializer, WithJsonSchema
 
 from littoral.api.base import API_VERSION, ApiModel, ListMap, Rule
 
@@ -39,6 +39,7 @@ Count = Annotated[int, Field(ge=0, le=2**31 - 1, json_schema_extra={"format": "i
 Timestamp = Annotated[
     AwareDatetime,
     PlainSerializer(lambda moment: moment.strftime("%Y-%m-%dT%H:%M:%SZ"), return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 """A moment in UTC, to the second, as `metav1.Time` has it."""
 
@@ -67,11 +68,6 @@ class ObjectMeta(ApiModel):
     annotations: dict[str, str] = Field(default_factory=dict)
     finalizers: tuple[str, ...] = ()
     owner_references: tuple[OwnerReference, ...] = ()
-
-    @model_serializer(mode="wrap")
-    def _only_what_is_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # An empty uid or resourceVersion would be a precondition that no object meets.
-        return {key: value for key, value in handler(self).items() if value}
 
 
 class ConditionStatus(StrEnum):
@@ -215,6 +211,12 @@ class Resource(ApiModel):
     def namespace(self) -> str | None:
         """`metadata.namespace`; absent for cluster-scoped kinds."""
         return self.metadata.namespace
+
+    def dump(self) -> dict[str, Any]:
+        """The JSON object, without the fields that are absent."""
+        body = super().dump()
+        # An empty uid or resourceVersion would be a precondition that no object meets.
+        return body | {"metadata": {key: value for key, value in body["metadata"].items() if value}}
 
     def with_status(self, status: Any) -> Self:
         """The same object with another status."""

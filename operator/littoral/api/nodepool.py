@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, computed_field
 
 from littoral.api.base import ApiModel, ListMap, Rule
 from littoral.api.meta import (
@@ -126,6 +126,15 @@ class NodePoolStatus(ApiModel):
     """Nodes of the pool that are Ready and can take Pods."""
     accelerators: Annotated[tuple[DiscoveredAccelerator, ...], Field(max_length=256)] = ()
     """Devices of the pool, by class and product."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def devices(self) -> str | None:
+        """Devices of the pool in a line, for a column. Example: 8 cpu, 1 intel-npu."""
+        counts: dict[str, int] = {}
+        for accelerator in self.accelerators:
+            counts[accelerator.device_class] = counts.get(accelerator.device_class, 0) + accelerator.count
+        return ", ".join(f"{count} {device_class}" for device_class, count in counts.items()) or None
 
 
 class NodePoolMeta(ObjectMeta):

@@ -23,13 +23,15 @@ _IN_EVERY_OBJECT: dict[str, Schema] = {
 }
 # What a reader of the YAML looks for first stands first.
 _ORDER = ("description", "type", "format", "enum", "pattern", "minLength", "maxLength", "minimum", "maximum", "default")
+_NOT_COPIED = ("title", "$defs", "const", "default", "required", "readOnly")
 # Spares a client the question whether the controller has seen the object yet.
 _STATUS_DEFAULT = {"observedGeneration": -1}
 
 
 def structural_schema(resource: type[Resource]) -> Schema:
     """The structural schema of a kind, ready for `spec.versions[].schema.openAPIV3Schema`."""
-    source = resource.model_json_schema(by_alias=True, mode="validation")
+    # As written rather than as read: that includes what a status computes from its other fields.
+    source = resource.model_json_schema(by_alias=True, mode="serialization")
     schema = _structural(source, source.get("$defs", {}))
     fields = schema["properties"]
     name = fields["metadata"]["properties"]["name"]
@@ -47,7 +49,7 @@ def structural_schema(resource: type[Resource]) -> Schema:
 
 def _structural(node: Schema, definitions: Schema) -> Schema:
     node = _resolved(node, definitions)
-    schema = {key: value for key, value in node.items() if key not in ("title", "$defs", "const", "default")}
+    schema = {key: value for key, value in node.items() if key not in _NOT_COPIED}
     if "const" in node:
         schema["enum"] = [node["const"]]
     if "description" in node:
@@ -56,6 +58,8 @@ def _structural(node: Schema, definitions: Schema) -> Schema:
         schema["default"] = default
     if "properties" in node:
         schema["properties"] = {name: _structural(child, definitions) for name, child in node["properties"].items()}
+        required = [name for name in node.get("required", ()) if not node["properties"][name].get("readOnly")]
+        schema |= {"required": required} if required else {}
     if "items" in node:
         schema["items"] = _structural(node["items"], definitions)
         schema.setdefault("x-kubernetes-list-type", "atomic")
