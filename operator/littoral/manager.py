@@ -184,6 +184,11 @@ class _Manager:
             settings.watching.server_timeout = 290
             settings.watching.connect_timeout = 10
 
+        @kopf.on.login(registry=registry)
+        async def log_in(**kwargs: Any) -> Any:
+            # In a cluster the token file is enough; elsewhere the official client knows every kind of kubeconfig.
+            return kopf.login_with_service_account(**kwargs) or kopf.login_via_client(**kwargs)
+
         @kopf.on.probe(id="passes", registry=registry, errors=kopf.ErrorsMode.PERMANENT)
         async def passes(**_: Any) -> dict[str, float]:
             busy = {

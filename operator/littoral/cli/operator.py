@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from littoral.render.settings import CacheType
 @click.option("--agent-image", required=True, help="Image with `littoral agent`.")
 @click.option("--image-pull-policy", type=click.Choice(["Always", "IfNotPresent", "Never"]), help="For both images.")
 @click.option("--image-pull-secret", "image_pull_secrets", multiple=True, help="Secret of each server's namespace.")
-@click.option("--cache", type=click.Choice(list(CacheType)), default=CacheType.HOST_PATH.value,
+@click.option("--cache", type=click.Choice([kind.value for kind in CacheType]), default=CacheType.HOST_PATH.value,
               help="Where a node's artifacts are kept.")  # fmt: skip
 @click.option("--cache-path", default="/var/lib/littoral/cache", help="The node's directory, for HostPath.")
 @click.option("--files-root", default="/var/lib/littoral/files",
@@ -76,6 +77,8 @@ def operator(
         verbose=verbose,
         log_format=kopf.LogFormat.JSON if log_format == "json" else kopf.LogFormat.FULL,
     )
+    # kopf tells of every event that it hands over; what comes of them is told by the passes.
+    logging.getLogger("kopf.objects").setLevel(logging.DEBUG if verbose else logging.WARNING)
     options = manager.Options(
         roles=frozenset(roles),
         namespace=namespace,

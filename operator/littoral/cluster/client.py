@@ -226,7 +226,7 @@ class Client:
         content_type: str = "application/json",
         timeout: float = 30,  # noqa: ASYNC109 - the transport has its own
     ) -> AsyncIterator[Any]:
-        prepared = self._api.param_serialize(
+        prepared = await self._api.param_serialize(
             method=method,
             resource_path=path,
             query_params=[(key, value) for key, value in (query or {}).items() if value],

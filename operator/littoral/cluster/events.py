@@ -32,7 +32,7 @@ class EventRecorder:
         body: Object = {
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.kind,
-            "metadata": {"namespace": namespace, "generateName": f"{metadata['name'][:200]}."},
+            "metadata": {"namespace": namespace, "generateName": f"{metadata['name'][:200]}-"},
             "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "reportingController": self._component,
             "reportingInstance": self._instance,

@@ -29,14 +29,14 @@ def model_status(
         assignments: by pool, with the sites' reports in their statuses.
     """
     pools = {pool.name: pool for pool in world.pools}
+    said = {placed.pool: _said(model, placed, assignments.get(placed.pool)) for placed in decision.placements}
     placements = tuple(
-        _placement(model, placed, pool=pools[placed.pool], assignment=assignments.get(placed.pool))
-        for placed in decision.placements
+        _placement(placed, pool=pools[placed.pool], said=said[placed.pool]) for placed in decision.placements
     )
     ready = [placement for placement in placements if placement.ready_replicas >= placement.replicas]
     return ModelStatus(
         observed_generation=model.metadata.generation,
-        conditions=_model_conditions(model, placements=placements, decision=decision, world=world, now=now),
+        conditions=_model_conditions(model, placements=placements, said=said, decision=decision, world=world, now=now),
         replicas=sum(placement.replicas for placement in placements),
         ready_replicas=sum(placement.ready_replicas for placement in placements),
         selector=f"serves.littoral.dev/{model.name}=true",
@@ -50,8 +50,7 @@ def model_status(
     )
 
 
-def _placement(model: Model, placed: core.Placement, *, pool: NodePool, assignment: Assignment | None) -> Placement:
-    said = _said(model, placed, assignment)
+def _placement(placed: core.Placement, *, pool: NodePool, said: AssignedModelStatus) -> Placement:
     message = placed.message
     if said.state != ModelState.READY and said.message:
         message = f"{message}; {said.message}"
@@ -86,7 +85,13 @@ def _said(model: Model, placed: core.Placement, assignment: Assignment | None) -
 
 
 def _model_conditions(
-    model: Model, *, placements: Sequence[Placement], decision: core.Decision, world: World, now: datetime
+    model: Model,
+    *,
+    placements: Sequence[Placement],
+    said: Mapping[str, AssignedModelStatus],
+    decision: core.Decision,
+    world: World,
+    now: datetime,
 ) -> tuple[Condition, ...]:
     before, generation = model.status.conditions, model.metadata.generation
     if not placements:
@@ -95,11 +100,11 @@ def _model_conditions(
         return conditions.stalled(before, reason="NoPlacement", message=message, generation=generation, now=now)
     failed = [p for p in placements if p.state == ModelState.FAILED]
     if failed:
-        message = "; ".join(f"{p.pool}: {p.message}" for p in failed)
+        message = "; ".join(f"{p.pool}: {said[p.pool].message}" for p in failed)
         return conditions.stalled(before, reason="ModelFailed", message=message, generation=generation, now=now)
     waiting = [p for p in placements if p.ready_replicas < p.replicas]
     if waiting:
-        message = "; ".join(f"{p.pool}: {p.state}: {p.message}" for p in waiting)
+        message = "; ".join(f"{p.pool}: {p.state}: {said[p.pool].message}" for p in waiting)
         return conditions.reconciling(before, reason="Progressing", message=message, generation=generation, now=now)
     message = "serves in " + ", ".join(f"{p.pool} ({p.variant})" for p in placements)
     return conditions.ready(before, reason="Serving", message=message, generation=generation, now=now)

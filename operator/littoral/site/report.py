@@ -78,7 +78,7 @@ def _server(
         models=tuple(
             _model(
                 model,
-                said=[_said(model, statuses.get(pod.uid)) for pod in pods],
+                said=[_said(model, pod=pod, status=statuses.get(pod.uid)) for pod in pods],
                 ready=sum(model.name in ready[pod.uid] for pod in pods),
                 trouble=troubles[0] if troubles else "",
             )
@@ -87,10 +87,13 @@ def _server(
     )
 
 
-def _said(model: ServedModel, status: ServerStatus | None) -> AgentModelStatus:
+def _said(model: ServedModel, *, pod: PodView, status: ServerStatus | None) -> AgentModelStatus:
     """What one agent says of a model; an agent that has not heard of it yet, or does not answer, says little."""
+    if status is None and pod.ready:
+        message = f"the agent in Pod {pod.name} cannot be reached"
+        return AgentModelStatus(name=model.name, state=ModelState.UNKNOWN, message=message)
     if status is None:
-        return AgentModelStatus(name=model.name, state=ModelState.UNKNOWN, message="the agent does not answer yet")
+        return AgentModelStatus(name=model.name, state=ModelState.PENDING, message=f"Pod {pod.name} is starting")
     said = next((said for said in status.models if said.name == model.name), None)
     if said is None or said.digest != model.artifact.digest:
         return AgentModelStatus(name=model.name, state=ModelState.PENDING, message="the agent has yet to see it")
