@@ -5,11 +5,11 @@ import logging
 import time
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from littoral.agent import reconcile
 from littoral.agent.config import ConfigFile
-from littoral.agent.errors import AgentError, LoadError
+from littoral.agent.errors import AgentError, FetchError, LoadError
 from littoral.agent.fetch import Fetcher, redacted
 from littoral.agent.layout import install
 from littoral.agent.metrics import Metrics
@@ -24,10 +24,10 @@ from littoral.api.serving import ModelStatus, ServedModel, TritonStatus
 log = logging.getLogger(__name__)
 
 TICK = 0.25
-"""Seconds between two looks at the desired state, and at a Triton that does not answer."""
+"""Seconds between two looks at the desired state, and whether Triton answers."""
 
 OBSERVE = 1.0
-"""Seconds between two looks at a Triton that answers."""
+"""Seconds between two looks at what Triton serves."""
 
 FETCHES = 2
 """Artifacts that are fetched at once: more would only share the uplink."""
@@ -50,6 +50,8 @@ class _Track:
     loaded: Installed | None = None
     """What Triton has just loaded, until it was seen to be ready."""
     progress: Progress = field(default_factory=Progress)
+    shown: Progress = field(default_factory=Progress)
+    """The progress as it is reported: a copy from time to time, or each chunk would be news to the site role."""
 
 
 class Controller:
@@ -94,7 +96,6 @@ class Controller:
         self._installed = self._repository.read()
         for name, versions in self._installed.items():
             self._repository.write(name, versions)  # completes what an agent that was killed has begun
-        watch = asyncio.create_task(self._watch())
         try:
             while not self._stopping or self._observation.live:
                 self._config.poll()
@@ -107,7 +108,7 @@ class Controller:
                     await asyncio.wait_for(self._wake.wait(), TICK)
                 self._wake.clear()
         finally:
-            tasks = [watch, *(track.task for track in self._tracks.values() if track.task)]
+            tasks = [track.task for track in self._tracks.values() if track.task]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -121,19 +122,15 @@ class Controller:
         self._look_at = 0.0
         self._wake.set()
 
-    async def _watch(self) -> None:
-        """Notice a Triton that dies at the moment it does."""
-        while True:
-            await self._triton.gone()
-            self._look_again()
-            await asyncio.sleep(OBSERVE)
-
     async def _observe(self) -> None:
-        now = time.monotonic()
-        if now < self._look_at:
+        """Look whether Triton answers, and once in a while, or if that has changed, at all that it says."""
+        before, alive, now = self._observation, await self._triton.alive(), time.monotonic()
+        if alive == before.live and now < self._look_at:
             return
-        before, self._observation = self._observation, await self._triton.observe()
-        self._look_at = now + (OBSERVE if self._observation.live else 0.0)
+        self._observation = await self._triton.observe() if alive else Observation()
+        self._look_at = now + OBSERVE
+        for track in self._tracks.values():
+            track.shown = replace(track.progress)
         if before.live != self._observation.live:
             log.info("Triton %s", "answers" if self._observation.live else "does not answer")
 
@@ -148,7 +145,7 @@ class Controller:
             if track.task is None:
                 self._judge(name, track)
                 self._advance(name, track)
-            if track.task is None and track.wanted is None and name not in self._installed:
+            if track.task is None and track.wanted is None and not self._view(name, track).present:
                 del self._tracks[name]
 
     def _want(self, track: _Track, wanted: ServedModel | None) -> None:
@@ -235,7 +232,7 @@ class Controller:
 
     async def _fetch(self, track: _Track) -> None:
         assert track.wanted is not None
-        artifact, track.progress = track.wanted.artifact, Progress()
+        artifact, track.progress, track.shown = track.wanted.artifact, Progress(), Progress()
         async with self._fetch_slots:
             with self._metrics.fetching(track.progress):
                 try:
@@ -244,7 +241,7 @@ class Controller:
                         lambda target: self._fetcher.fetch(artifact, target, track.progress),
                     )
                 except AgentError as error:
-                    raise type(error)(f"{redacted(artifact.uri)}: {error}") from error
+                    raise FetchError(f"{redacted(artifact.uri)}: {error}") from error
         track.failure = None
 
     def _install(self, view: View) -> None:
@@ -272,7 +269,7 @@ class Controller:
         self._write(name, [it for it in self._installed[name] if it != version])
 
     async def _remove(self, view: View) -> None:
-        if view.live and set(view.versions.values()) - {VersionState.UNAVAILABLE}:
+        if view.loaded:
             await self._triton.unload(view.name)
         self._write(view.name, ())
         log.info("%s is unloaded", view.name)
@@ -297,7 +294,7 @@ class Controller:
         return describe(
             self._view(name, track),
             doing=track.doing,
-            progress=track.progress if isinstance(track.doing, Fetch) else None,
+            progress=track.shown if isinstance(track.doing, Fetch) else None,
             variant=track.variant,
             digest=track.digest,
         )

@@ -70,6 +70,9 @@ def configuration(model: ServedModel, *, given: str = "", default_file: str | No
     lines = [f"name: {pbtxt.quoted(model.name)}", f"{kind}: {pbtxt.quoted(model.backend)}"]
     if default_file is not None and all(field.name != "default_model_filename" for field in kept):
         lines.append(f"default_model_filename: {pbtxt.quoted(default_file)}")
+    if model.backend != "ensemble" and all(field.name != "instance_group" for field in kept):
+        # One on each device. Triton's default for some backends on a CPU is two, which is twice the memory.
+        lines.append("instance_group [{ count: 1 }]")
     lines += [field.text for field in kept]
     for key, value in sorted(model.parameters.items()):
         # Where the owner's file has the same key, the later entry of a protobuf map counts: this one.

@@ -57,6 +57,16 @@ class View:
         return max(ready) if self.live and ready else None
 
     @property
+    def loaded(self) -> bool:
+        """Whether Triton has the model or is getting it."""
+        return self.live and not {VersionState.READY, VersionState.LOADING}.isdisjoint(self.versions.values())
+
+    @property
+    def present(self) -> bool:
+        """Whether there is something of the model, in Triton or in its repository."""
+        return self.loaded or bool(self.installed)
+
+    @property
     def current(self) -> Installed | None:
         """The version in the repository that is what is wanted."""
         if self.wanted is None:
@@ -121,13 +131,13 @@ Action = Fetch | Install | Load | Prune | Drain | Remove | Wait
 
 def decide(view: View) -> Action:
     """The next action for a model."""
+    if VersionState.LOADING in view.versions.values():
+        return Wait()  # an agent before this one asked for it
     if view.wanted is None:
         return _retire(view)
     if view.fulfilled:
         assert view.current is not None
         return Prune(view.current) if len(view.installed) > 1 else Wait()
-    if VersionState.LOADING in view.versions.values():
-        return Wait()  # an agent before this one asked for it
     if view.failure is None or view.now >= view.failure.retry_at:
         action = _advance(view)
     else:
@@ -153,7 +163,7 @@ def _retire(view: View) -> Action:
     if view.failure is not None and view.now < view.failure.retry_at:
         return Wait(view.failure.retry_at)
     if view.serving is None:
-        return Remove()
+        return Remove() if view.present else Wait()
     if view.drain_until is None:
         return Drain()
     return Wait(view.drain_until) if view.now < view.drain_until else Remove()
