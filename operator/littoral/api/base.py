@@ -180,7 +180,7 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for item in error.errors(include_url=False):
         path = _path(item["loc"]) + item.get("ctx", {}).get("field", "")
-        lines.append(f"{path.lstrip('.') or 'object'}: {item['msg']}")
+        lines.append(f"{path.lstrip('.') or 'object'}: {item['msg'].removeprefix('Value error, ')}")
     text = "; ".join(dict.fromkeys(lines))
     return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
 

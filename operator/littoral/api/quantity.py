@@ -6,8 +6,9 @@ The API holds the strings, since JSON numbers lose digits; these functions turn 
 from __future__ import annotations
 
 import re
+from decimal import Context
 from decimal import Decimal as Number
-from decimal import InvalidOperation
+from fractions import Fraction
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
@@ -19,14 +20,18 @@ DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$"
 DECIMAL_PATTERN = r"^[0-9]+(\.[0-9]+)?$"
 _TEXT_LIMIT = 32
 
-_SUFFIXES = {
-    "n": Number("1e-9"),
-    "u": Number("1e-6"),
-    "m": Number("1e-3"),
-    "": Number(1),
-    **{suffix: Number(1000) ** power for power, suffix in enumerate("kMGTPE", start=1)},
-    **{f"{suffix}i": Number(1024) ** power for power, suffix in enumerate("KMGTPE", start=1)},
+# Each suffix in billionths, the smallest step that Kubernetes keeps: whole numbers, so that nothing is rounded.
+_DECIMAL_SUFFIXES = {
+    **{suffix: 10 ** (9 + 3 * power) for power, suffix in reversed(list(enumerate("kMGTPE", start=1)))},
+    **{"": 10**9, "m": 10**6, "u": 10**3, "n": 1},
 }
+_BINARY_SUFFIXES = {
+    **{f"{suffix}i": 10**9 * 1024**power for power, suffix in reversed(list(enumerate("KMGTPE", start=1)))},
+    **{"": 10**9, "m": 10**6, "u": 10**3, "n": 1},
+}
+_SUFFIXES = _DECIMAL_SUFFIXES | _BINARY_SUFFIXES
+# More digits than the longest text can say.
+_EXACT = Context(prec=80)
 _NANOSECONDS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)")
 # Go holds a duration in a signed 64-bit count of nanoseconds, and CEL with it.
@@ -45,29 +50,25 @@ def parse_quantity(text: str | int) -> Number:
     if match is None:
         raise ValueError(f"not a quantity: {text!r} (write it like 500m, 2 or 4Gi)")
     suffix = match[3] or ""
-    if suffix in _SUFFIXES:
-        return Number(text.removesuffix(suffix)) * _SUFFIXES[suffix]
-    return Number(text)
+    if suffix not in _SUFFIXES:
+        return Number(text)
+    return _EXACT.multiply(Number(text.removesuffix(suffix)), _SUFFIXES[suffix]).scaleb(-9, _EXACT)
 
 
 def format_quantity(value: Number | int, *, binary: bool = False) -> str:
-    """The shortest quantity that says `value` exactly, to a billionth.
+    """The shortest quantity that says `value`, rounded to a billionth.
 
     Args:
         value: in the base unit (cores, bytes).
         binary: use `Ki`, `Mi`, ... as memory is written.
     """
-    value = Number(value)
-    step = 1024 if binary else 1000
-    suffixes = [f"{s}i" for s in "EPTGMK"] if binary else list("EPTGMk")
-    for suffix in suffixes if value else ():
-        if value % _SUFFIXES[suffix] == 0 and abs(value) >= step:
-            return f"{value / _SUFFIXES[suffix]:f}" + suffix
-    for suffix in ("", "m", "u", "n"):
-        scaled = value / _SUFFIXES[suffix]
-        if scaled == scaled.to_integral_value():
-            return f"{scaled.to_integral_value():f}{suffix}"
-    return f"{(value * 10**9).to_integral_value():f}n"
+    billionths = round(Fraction(value) * 10**9)
+    if billionths == 0:
+        return "0"
+    # The last suffix divides everything.
+    suffixes = _BINARY_SUFFIXES if binary else _DECIMAL_SUFFIXES
+    suffix = next(suffix for suffix, size in suffixes.items() if billionths % size == 0)
+    return f"{billionths // suffixes[suffix]}{suffix}"
 
 
 def parse_duration(text: str) -> float:
@@ -122,12 +123,12 @@ def format_decimal(value: float | Number, *, places: int = 6) -> str:
         ValueError: when it is negative or not finite.
     """
     try:
-        number = Number(value).quantize(Number(1).scaleb(-places))
-    except InvalidOperation:
+        number = round(Fraction(value), places)
+    except (ValueError, OverflowError):
         raise ValueError(f"not a decimal: {value!r}") from None
     if number < 0:
         raise ValueError(f"not a decimal: {value!r}")
-    return _plain(abs(number))
+    return _plain(_EXACT.divide(number.numerator, number.denominator))
 
 
 def _plain(number: Number) -> str:

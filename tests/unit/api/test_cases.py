@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from littoral.api import InvalidObject
 from littoral.api.crds import KINDS, Kind, crd
-
 from tests.unit.api.cases import CASES
 from tests.unit.api.cases.case import Case
 

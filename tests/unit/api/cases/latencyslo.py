@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from littoral.api import LatencySLO
-
 from tests.unit.api.cases.case import ABSENT, Table
 
 
