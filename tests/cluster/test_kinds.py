@@ -8,13 +8,13 @@ from itertools import chain
 from typing import Any
 
 import pytest
+
 from littoral.api import Model, conditions
 from littoral.api.assignment import AssignmentStatus
 from littoral.api.crds import KINDS, Kind
 from littoral.api.model import ModelStatus, Placement
 from littoral.api.nodepool import NodePoolStatus, Tier
 from littoral.api.serving import ModelState
-
 from tests.cluster.api_server import TABLE, ApiServer, location
 from tests.unit.api.cases.assignment import assignment
 from tests.unit.api.cases.latencyslo import latency_slo

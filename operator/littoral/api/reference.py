@@ -82,8 +82,8 @@ def _type(field: Schema) -> str:
 def _bounds(field: Schema) -> Iterator[str]:
     if "enum" in field:
         yield f"One of {', '.join(f'`{value}`' for value in field['enum'])}."
-    if "minimum" in field or "maximum" in field:
-        yield f"From {field.get('minimum', '-')} to {field.get('maximum', '-')}."
+    if "maximum" in field and field["maximum"] < 2**31 - 1:
+        yield f"From {field['minimum']} to {field['maximum']}."
     if "maxItems" in field:
         yield f"At most {field['maxItems']} items."
     if "maxLength" in field and "pattern" not in field:
