@@ -41,14 +41,12 @@ def is_ready(model: Any) -> bool:
 
 def describe_progress(model: Any) -> str:
     """Say in one line how far the Model is in each of its places."""
-    conditions = _conditions(model)
+    conditions, places = _conditions(model), model.get("status", {}).get("placements", [])
     if "Stalled" in conditions:
         return f"stalled: {conditions['Stalled']['message']}"
-    places = [
-        f"{place['pool']}: {place['state']}" + (f" ({place['variant']})" if place["state"] == "Ready" else "")
-        for place in model.get("status", {}).get("placements", [])
-    ]
-    return ", ".join(places) + (" - Ready" if is_ready(model) else "") if places else "waiting for a place"
+    if is_ready(model):
+        return "Ready: " + ", ".join(f"{place['pool']} {place['variant']}" for place in places)
+    return ", ".join(f"{place['pool']} {place['state']}" for place in places) or "waiting for a place"
 
 
 def describe_places(model: Any) -> list[str]:

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import yaml
+
+from examples.quickstart.networks import NETWORKS
 from littoral.api import API_VERSION, Assignment, LatencySLO, Model, NodePool
 from littoral.core.hardware import Node
 from littoral.core.planner import plan
 from littoral.core.world import World
-
-from examples.quickstart.networks import NETWORKS
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 KINDS = {kind.KIND: kind for kind in (Assignment, LatencySLO, Model, NodePool)}

@@ -39,9 +39,9 @@ def test_ready_means_ready_at_the_latest_generation_and_not_on_the_way() -> None
 
 def test_progress_names_each_place_and_what_is_wrong() -> None:
     assert describe_progress({"metadata": {"name": "new", "generation": 1}}) == "waiting for a place"
-    assert describe_progress(model(condition("Ready", "False"), placements=[PLACE])) == "edge: Loading"
+    assert describe_progress(model(condition("Ready", "False"), placements=[PLACE])) == "edge Loading"
     ready = PLACE | {"state": "Ready"}
-    assert describe_progress(model(condition("Ready"), placements=[ready])) == "edge: Ready (onnx-cpu) - Ready"
+    assert describe_progress(model(condition("Ready"), placements=[ready])) == "Ready: edge onnx-cpu"
     assert describe_progress(model(condition("Stalled", message="no pool"))) == "stalled: no pool"
 
 
