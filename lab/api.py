@@ -13,7 +13,16 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from lab.addresses import AddressPlan
+
 Json = dict[str, Any]
+
+API_PORT = 6443
+
+
+def api_url(plan: AddressPlan) -> str:
+    """The API server's URL, for the host, the nodes and people."""
+    return f"https://{plan.control_plane}:{API_PORT}"
 
 
 class ApiError(Exception):

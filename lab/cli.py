@@ -55,7 +55,8 @@ def up(
         raise LabError("--control-plane-only and --node exclude each other")
     specs = () if control_plane_only else parse_nodes(nodes, device_classes=device_classes())
     lab = _lab(name)
-    lab.up(Wish(nodes=specs, kwok=kwok, engine=engine, images=not no_images))
+    explicit = bool(nodes or kwok or control_plane_only)
+    lab.up(Wish(nodes=specs, kwok=kwok, engine=engine, images=not no_images, explicit=explicit))
     say(f"export KUBECONFIG={lab.files.kubeconfig}")
 
 
@@ -76,7 +77,7 @@ def load_images(name: str, archives: tuple[Path, ...]) -> None:
 def down(name: str, purge: bool) -> None:
     """Take a lab down, whatever state it is in."""
     for line in _lab(name).down(purge=purge):
-        say(f"stopped {line}")
+        say(line)
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""A lab as a whole: bring it up, say how it is, take it down."""
+"""A lab as a whole: bring it up, load images, take it down."""
 
 from __future__ import annotations
 
@@ -8,31 +8,40 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from ipaddress import IPv4Network
 from pathlib import Path
 
-from lab import cgroups, control_plane, debian, devices, dns, kwok, machine, network, node, programs
+from lab import cgroups, debian, devices, dns, kwok, machine, network, programs
 from lab.addresses import AddressPlan
 from lab.api import ApiError, Client
 from lab.archive import PAUSE_REFERENCE, write_archive
-from lab.control_plane import ControlPlane
+from lab.embedded import Embedded
+from lab.engine import Context, Engine
 from lab.errors import LabError
+from lab.k3s import K3s
 from lab.loading import NodeImages, load
 from lab.machine import Machine
-from lab.node import Node
 from lab.nodes import CONTROL_PLANE, NodeSpec
+from lab.programs import Programs
 from lab.progress import say, step
-from lab.spec import Program
 from lab.state import LabFiles, LabState, choose_slot, exclusive
+
+ENGINES: dict[str, Callable[[], Engine]] = {"embedded": Embedded, "k3s": K3s}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What a person asks of ``up``: real nodes, a number of fake ones, whether to build and load the images."""
+    """What a person asks of ``up``.
+
+    ``nodes`` are the real nodes and ``kwok`` is the number of fake ones; ``explicit`` says that they were asked for
+    and are not the defaults. ``images`` says whether to build and load the project's images.
+    """
 
     nodes: tuple[NodeSpec, ...] = ()
     kwok: int = 0
     engine: str = "embedded"
     images: bool = True
+    explicit: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,49 +57,46 @@ class Lab:
         """
         if os.geteuid() != 0:
             raise LabError("the lab makes namespaces and cgroups, so it needs root: run it with sudo -E")
+        engine = ENGINES[wish.engine]()
         debian.require(debian.NODE_PROGRAMS)
-        modules = dict.fromkeys(
-            [*control_plane.MODULES, *node.MODULES, *(["kwok"] if wish.kwok else []), "helm"]
-        )
-        built = programs.ensure(tuple(modules), cache=self.files.cache)
+        modules = (*engine.modules, *(["kwok"] if wish.kwok else []), "helm")
+        built = programs.ensure(modules, cache=self.files.cache)
         archives = self._archives(wish, built)
         with self.files.lock():
             state = self.files.read()
-            if state is not None and state.up and all(map(machine.running, state.machines)):
+            if state is not None and is_up(state):
+                _check_same(state, wish)
                 say(f"lab {self.files.name} is up already")
             else:
                 self._clear(state)
-                state = self._start(self._claim(wish), built)
-            members = [NodeImages(machine=member, programs=built) for member in state.machines[1:]]
-            if members:
-                self._load(archives, members)
-            self._await_ready(state)
-            if not state.up:
-                state = replace(state, up=True)
-                self.files.write(state)
+                state = self._start(engine, self._claim(wish), built)
+            if state.nodes:
+                self._load(archives, self._images(engine, state, built))
+            self._await_ready(engine, state)
+            state = replace(state, phase="Up")
+            self.files.write(state)
             return state
 
     def load_images(self, archives: Sequence[Path]) -> list[str]:
         """Import image archives into every node of the running lab; lines that say what went where."""
         with self.files.lock():
             state = self.files.read()
-            if state is None or not state.up:
+            if state is None or not is_up(state):
                 raise LabError(f"lab {self.files.name} is not up: python -m lab up --name {self.files.name}")
-            built = programs.ensure(node.MODULES, cache=self.files.cache)
-            return load(
-                archives, nodes=[NodeImages(machine=member, programs=built) for member in state.machines[1:]]
-            )
+            built = programs.ensure(("containerd",), cache=self.files.cache)
+            return load(archives, nodes=self._images(ENGINES[state.engine](), state, built))
 
     def down(self, *, purge: bool = False) -> list[str]:
-        """Stop and remove everything of the lab, whatever is left of it; what was stopped, in words."""
+        """Stop and remove everything of the lab, whatever is left of it; what was done, in words."""
         with self.files.lock():
             state = self.files.read()
-            stopped = self._clear(state)
+            done = self._clear(state)
             if state is not None:
-                self.files.write(replace(state, up=False, machines=()))
-            if purge:
-                shutil.rmtree(self.files.directory, ignore_errors=True)
-            return stopped
+                self.files.write(replace(state, phase="Down", machines=()))
+            if purge and self.files.directory.exists():
+                shutil.rmtree(self.files.directory)
+                done.append(f"removed {self.files.directory}")
+            return done
 
     def client(self) -> Client:
         """A client with the administrator's credentials."""
@@ -100,7 +106,7 @@ class Lab:
         """One of the lab's machines."""
         return Machine(lab=self.files.name, name=name, directory=self.files.machine(name))
 
-    def _archives(self, wish: Wish, built: programs.Programs) -> list[Path]:
+    def _archives(self, wish: Wish, built: Programs) -> list[Path]:
         """The archives of the images that the nodes need, built where they are not there yet."""
         if not wish.nodes:
             return []
@@ -117,130 +123,141 @@ class Lab:
 
     def _claim(self, wish: Wish) -> LabState:
         with exclusive(self.files.cache / "labs" / ".slots.lock", purpose="the lab's addresses"):
-            slot = choose_slot(cache=self.files.cache, name=self.files.name)
             state = LabState(
-                name=self.files.name, slot=slot, engine=wish.engine, nodes=wish.nodes, kwok=wish.kwok
+                name=self.files.name,
+                slot=choose_slot(cache=self.files.cache, name=self.files.name),
+                engine=wish.engine,
+                phase="Starting",
+                nodes=wish.nodes,
+                kwok=wish.kwok,
             )
             self.files.write(state)
         return state
 
-    def _start(self, state: LabState, built: programs.Programs) -> LabState:
-        plan = AddressPlan(slot=state.slot)
-        head = ControlPlane(
-            machine=self.machine(CONTROL_PLANE), plan=plan, programs=built, cache=self.files.cache
-        )
+    def _start(self, engine: Engine, state: LabState, built: Programs) -> LabState:
+        context = Context(files=self.files, state=state, programs=built)
+        plan = context.plan
         with step("machines and their network"):
-            head.machine.prepare()
-            head.issue()
-            extra: tuple[Program, ...] = ()
-            if state.kwok:
-                extra = (
-                    kwok.program(programs=built, plan=plan, authority=head.authority, ready=head.ready()),
-                )
-            specs = [(head.machine, head.spec(extra=extra))]
-            for index, spec in enumerate(state.nodes):
-                member = Node(
-                    machine=self.machine(spec.name),
-                    spec=spec,
-                    index=index,
-                    plan=plan,
-                    programs=built,
-                    cache=self.files.cache,
-                )
-                member.machine.prepare(keep=node.KEEP)
-                specs.append((member.machine, member.machine_spec(head)))
+            specs = engine.specs(context)
             processes = []
-            for owner, machine_spec in specs:
-                started, process = owner.start(machine_spec)
+            for member, spec in specs:
+                started, process = member.start(spec)
                 processes.append(process)
                 state = state.with_machine(started)
                 self.files.write(state)
             pids = [started.init for started in state.machines]
-            network.wire(plan=plan, control_plane=pids[0], nodes=pids[1:])
+            pods = [plan.node_pods(index) for index, _ in enumerate(state.nodes)]
+            network.wire(
+                plan=plan,
+                control_plane=pids[0],
+                nodes=pids[1:],
+                pods=pods if engine.plans_pod_networks else [],
+            )
             for process in processes:
                 machine.go(process)
-        shutil.copy(head.authority.directory / "admin.kubeconfig", self.files.kubeconfig)
         with step("control plane ready"):
-            self._await("the API server to be ready", CONTROL_PLANE, self.client().ready, timeout=90)
+            self._await("the API server", CONTROL_PLANE, lambda: self._serving(engine, context), timeout=120)
             self._await("kube-system", CONTROL_PLANE, lambda: self._published(plan), timeout=30)
         return state
 
-    def _load(self, archives: Sequence[Path], members: Sequence[NodeImages]) -> None:
-        with step("images in the nodes"):
-            for member in members:
-                self._await("containerd", member.machine.name, member.answers, timeout=30)
-            for line in load(archives, nodes=members):
-                say(f"   {line}")
+    def _serving(self, engine: Engine, context: Context) -> bool:
+        kubeconfig = engine.kubeconfig(context)
+        if kubeconfig is None:
+            return False
+        shutil.copy(kubeconfig, self.files.kubeconfig)
+        return self.client().ready()
 
     def _published(self, plan: AddressPlan) -> bool:
         try:
             dns.publish(self.client(), plan=plan)
-        except ApiError:
+        except ApiError:  # The namespace kube-system comes a moment after the API server.
             return False
         return True
 
-    def _await_ready(self, state: LabState) -> None:
-        client = self.client()
+    def _images(self, engine: Engine, state: LabState, built: Programs) -> list[NodeImages]:
+        return [
+            NodeImages(machine=member, socket=engine.containerd_socket, programs=built)
+            for member in state.machines[1:]
+        ]
+
+    def _load(self, archives: Sequence[Path], nodes: Sequence[NodeImages]) -> None:
+        with step("images in the nodes"):
+            for node in nodes:
+                self._await("containerd", node.machine.name, node.answers, timeout=60)
+            for line in load(archives, nodes=nodes):
+                say(f"   {line}")
+
+    def _await_ready(self, engine: Engine, state: LabState) -> None:
+        client, plan = self.client(), AddressPlan(slot=state.slot)
         if state.nodes:
             with step("nodes ready"):
-                for spec in state.nodes:
-                    self._await(
-                        f"node {spec.name} to be Ready",
-                        spec.name,
-                        partial(node_ready, client, spec.name),
-                        timeout=90,
-                    )
-                    devices.announce(client, node=spec.name, devices=dict(spec.devices))
+                for node in state.nodes:
+                    ready = partial(_node_ready, client, node.name)
+                    self._await(f"node {node.name} to be Ready", node.name, ready, timeout=90)
+                    devices.announce(client, node=node.name, devices=dict(node.devices))
+                if not engine.plans_pod_networks:
+                    network.route_pods(plan=plan, pods=_pod_networks(client, state))
             with step("names resolve through the Service kube-dns"):
-                server = str(AddressPlan(slot=state.slot).dns_service)
-                self._await("DNS", state.nodes[0].name, partial(dns.answers, server), timeout=30)
+                resolves = partial(dns.answers, str(plan.dns_service))
+                self._await("DNS", state.nodes[0].name, resolves, timeout=30)
         if state.kwok:
             with step(f"{state.kwok} fake nodes ready"):
                 kwok.create_nodes(self.files.kubeconfig, count=state.kwok)
-                self._await(
-                    "the fake nodes",
-                    CONTROL_PLANE,
-                    lambda: kwok.ready_nodes(client) >= state.kwok,
-                    timeout=300,
-                )
+                all_ready = partial(_enough_fake_nodes, client, state.kwok)
+                self._await("the fake nodes", CONTROL_PLANE, all_ready, timeout=300)
 
     def _await(self, what: str, member: str, condition: Callable[[], bool], *, timeout: float) -> None:
-        """Poll a condition; on time-out, say what the machine's programs do."""
+        """Poll a condition; after ``timeout`` seconds, raise ``LabError`` with what the machine's programs do."""
         deadline = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > deadline:
-                programs_now = self.machine(member).programs()
-                lines = [
-                    f"{status.name}: {status.state}, {status.restarts} restarts" for status in programs_now
-                ]
-                tails = [
-                    f"--- {status.name}.log\n{self.machine(member).log_tail(status.name)}"
-                    for status in programs_now
-                    if status.state != "Running"
-                ]
                 raise LabError(
-                    "\n".join([f"waited {timeout:.0f} s for {what}. Programs of {member}:", *lines, *tails])
+                    f"waited {timeout:.0f} s for {what}.\n{self.machine(member).diagnosis()}\n"
+                    f"The logs: {self.machine(member).directory / 'log'}"
                 )
             time.sleep(0.1)
 
     def _clear(self, state: LabState | None) -> list[str]:
         """Stop machines and remove what a killed one may leave: processes, cgroups, the host's veth."""
-        name = self.files.name
-        stopped = (
-            [f"machine {member}" for member in machine.stop(state.machines)] if state is not None else []
-        )
+        name, done = self.files.name, []
+        if state is not None:
+            done += [f"stopped machine {member}" for member in machine.stop(state.machines)]
         if left := cgroups.kill(lab=name):
-            stopped.append(f"{left} processes that were left")
-        cgroups.remove(lab=name)
-        if state is not None and state.machines and network.unwire(slot=state.slot):
-            stopped.append("the host's end of the network")
-        return stopped
+            done.append(f"killed {left} processes that were left")
+        if removed := cgroups.remove(lab=name):
+            done.append(f"removed {removed} cgroups")
+        if state is not None and state.phase != "Down" and network.unwire(slot=state.slot):
+            done.append("removed the host's end of the network")
+        return done
 
 
-def node_ready(client: Client, name: str) -> bool:
-    """Whether the node's condition Ready is true."""
+def is_up(state: LabState) -> bool:
+    """Whether the lab has come up and every one of its machines still runs."""
+    return state.phase == "Up" and all(map(machine.running, state.machines))
+
+
+def _check_same(state: LabState, wish: Wish) -> None:
+    asked, has = (wish.nodes, wish.kwok, wish.engine), (state.nodes, state.kwok, state.engine)
+    if wish.explicit and asked != has:
+        names = ", ".join(node.name for node in state.nodes) or "no real node"
+        raise LabError(
+            f"lab {state.name} is up with other parts (engine {state.engine}, {names}, {state.kwok} fake nodes): "
+            f"take it down first (python -m lab down --name {state.name}), or use another --name"
+        )
+
+
+def _node_ready(client: Client, name: str) -> bool:
     try:
         conditions = client.get(f"/api/v1/nodes/{name}")["status"].get("conditions", [])
     except ApiError:
         return False
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def _enough_fake_nodes(client: Client, count: int) -> bool:
+    return kwok.ready_nodes(client) >= count
+
+
+def _pod_networks(client: Client, state: LabState) -> list[IPv4Network]:
+    nodes = [client.get(f"/api/v1/nodes/{node.name}") for node in state.nodes]
+    return [IPv4Network(node["spec"]["podCIDR"]) for node in nodes]

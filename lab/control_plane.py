@@ -6,33 +6,20 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from lab import dns, network
 from lab.addresses import AddressPlan
+from lab.api import API_PORT, api_url
 from lab.certificates import Authority
 from lab.machine import Machine, visible_paths
-from lab.network import SYSCTLS
 from lab.nodes import CONTROL_PLANE
 from lab.programs import Programs
 from lab.spec import MachineSpec, Probe, Program
 
-API_PORT = 6443
 MODULES = ("kubernetes", "etcd", "coredns")
 """The modules of ``tools/`` whose programs this machine runs."""
 
 _LOOPBACK = IPv4Address("127.0.0.1")
 _ETCD = "http://127.0.0.1:2379"
-
-_COREFILE = """\
-.:53 {{
-    errors
-    health :8080
-    ready :8181
-    kubernetes cluster.local in-addr.arpa {{
-        kubeconfig {kubeconfig}
-        ttl 5
-    }}
-    cache 5
-}}
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +39,7 @@ class ControlPlane:
     @property
     def server(self) -> str:
         """The API server's URL, for the host, the nodes and people."""
-        return f"https://{self.plan.control_plane}:{API_PORT}"
+        return api_url(self.plan)
 
     def issue(self) -> None:
         """Make the authority, the certificates and kubeconfigs of everything that runs here, and an administrator's."""
@@ -95,21 +82,24 @@ class ControlPlane:
     def spec(self, *, extra: tuple[Program, ...] = ()) -> MachineSpec:
         """What the machine runs; ``extra`` are programs beside the control plane's own."""
         directory = self.machine.directory
-        (directory / "etc" / "Corefile").write_text(
-            _COREFILE.format(kubeconfig=self.authority.directory / "coredns.kubeconfig")
+        name_server = dns.program(
+            programs=self.programs,
+            directory=directory,
+            kubeconfig=self.authority.directory / "coredns.kubeconfig",
+            after=(self.ready(),),
         )
         return MachineSpec(
             name=CONTROL_PLANE,
             directory=str(directory),
-            visible=visible_paths(directory=directory, cache=self.cache),
-            sysctls={**SYSCTLS, "net.bridge.bridge-nf-call-iptables": "0"},
+            visible=visible_paths(directory, self.cache / "bin"),
+            sysctls=network.CONTROL_PLANE_SYSCTLS,
             hosts={str(self.plan.control_plane): CONTROL_PLANE},
             programs=(
                 self._etcd(),
                 self._api_server(),
                 self._controller_manager(),
                 self._scheduler(),
-                self._coredns(),
+                name_server,
                 *extra,
             ),
         )
@@ -196,7 +186,3 @@ class ControlPlane:
             "--leader-elect=false",
             "--profiling=false",
         )
-
-    def _coredns(self) -> Program:
-        argv = (self.programs.path("coredns"), "-conf", str(self.machine.directory / "etc" / "Corefile"))
-        return Program(name="coredns", argv=argv, after=(self.ready(),))

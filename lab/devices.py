@@ -13,7 +13,7 @@ from lab.api import Client
 # The kubelet takes a node that it meets again without this file for a new machine and sets what it did not register
 # itself to zero. The sum is the one of a file that lists no device.
 CHECKPOINT_NAME = "lib/kubelet/device-plugins/kubelet_internal_checkpoint"
-CHECKPOINT = '{"Data":{"PodDeviceEntries":null,"RegisteredDevices":{}},"Checksum":0}'
+CHECKPOINT = '{"Data":{"PodDeviceEntries":null,"RegisteredDevices":{}},"Checksum":3467439661}'
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,38 @@ from __future__ import annotations
 import secrets
 import socket
 import struct
+from pathlib import Path
 
 from lab.addresses import AddressPlan
 from lab.api import Client, Json
+from lab.programs import Programs
+from lab.spec import Probe, Program
 
 _NAMESPACE = "kube-system"
 _LABELS = {"app.kubernetes.io/managed-by": "littoral-lab", "k8s-app": "kube-dns"}
+
+
+_COREFILE = """\
+.:53 {{
+    errors
+    health :8080
+    ready :8181
+    kubernetes cluster.local in-addr.arpa {{
+        kubeconfig {kubeconfig}
+        ttl 5
+    }}
+    cache 5
+}}
+"""
+
+
+def program(
+    *, programs: Programs, directory: Path, kubeconfig: Path, after: tuple[Probe, ...] = ()
+) -> Program:
+    """CoreDNS as a program of the control plane's machine, whose directory takes its configuration."""
+    corefile = directory / "etc" / "Corefile"
+    corefile.write_text(_COREFILE.format(kubeconfig=kubeconfig))
+    return Program(name="coredns", argv=(programs.path("coredns"), "-conf", str(corefile)), after=after)
 
 
 def publish(client: Client, *, plan: AddressPlan) -> None:
@@ -65,7 +91,7 @@ def publish(client: Client, *, plan: AddressPlan) -> None:
     client.apply(f"/apis/discovery.k8s.io/v1/namespaces/{_NAMESPACE}/endpointslices/kube-dns-lab", endpoints)
 
 
-def answers(server: str, *, name: str = "kubernetes.default.svc.cluster.local", timeout: float = 1.0) -> bool:
+def answers(server: str, *, name: str = "kubernetes.default.svc.cluster.local", timeout: float = 0.3) -> bool:
     """Whether the name server at ``server`` resolves ``name`` (one A query over UDP) within ``timeout`` seconds."""
     identifier = secrets.randbits(16)
     labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))

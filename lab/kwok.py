@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import http
 import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lab.addresses import AddressPlan
-from lab.api import Client, Json
-from lab.certificates import Authority
+from lab.api import ApiError, Client, Json
 from lab.programs import Programs
 from lab.spec import Probe, Program
 
@@ -18,19 +18,22 @@ _ANNOTATION = "kwok.x-k8s.io/node"
 _STAGES = Path(__file__).with_name("kwok.yaml")
 
 
-def program(*, programs: Programs, plan: AddressPlan, authority: Authority, ready: Probe) -> Program:
+def program(
+    *, programs: Programs, plan: AddressPlan, kubeconfig: Path, after: tuple[Probe, ...] = ()
+) -> Program:
     """kwok as a program of the control plane's machine."""
     argv = (
         programs.path("kwok"),
-        f"--kubeconfig={authority.directory / 'kwok.kubeconfig'}",
+        f"--kubeconfig={kubeconfig}",
         f"--config={_STAGES}",
         f"--manage-nodes-with-annotation-selector={_ANNOTATION}=fake",
         f"--cidr={plan.fake_pods}",
         f"--node-ip={plan.control_plane}",
         "--node-lease-duration-seconds=40",
         "--server-address=127.0.0.1:10247",
+        "--v=WARN",
     )
-    return Program(name="kwok", argv=argv, after=(ready,))
+    return Program(name="kwok", argv=argv, after=after)
 
 
 def node(index: int) -> Json:
@@ -59,13 +62,17 @@ def node(index: int) -> Json:
 
 
 def create_nodes(kubeconfig: Path, *, count: int, connections: int = 4) -> None:
-    """Create the fake nodes 0 to ``count`` - 1 over a few connections side by side."""
+    """Create the fake nodes 0 to ``count`` - 1 that are not there yet, over a few connections side by side."""
     local = threading.local()
 
     def create(index: int) -> None:
         if not hasattr(local, "client"):
             local.client = Client(kubeconfig, timeout=60)
-        local.client.create("/api/v1/nodes", node(index))
+        try:
+            local.client.create("/api/v1/nodes", node(index))
+        except ApiError as error:
+            if error.status != http.HTTPStatus.CONFLICT:
+                raise
 
     with ThreadPoolExecutor(max_workers=connections) as pool:
         for _ in pool.map(create, range(count)):

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from lab.archive import read_archive
 from lab.errors import LabError
-from lab.node import CONTAINERD_SOCKET
 from lab.programs import Programs
 from lab.state import MachineState
 
@@ -19,9 +18,10 @@ _NAMESPACE = "k8s.io"
 
 @dataclass(frozen=True, kw_only=True)
 class NodeImages:
-    """The images of the node whose machine is ``machine``."""
+    """The images of the node whose machine is ``machine``; its containerd listens on ``socket`` there."""
 
     machine: MachineState
+    socket: str
     programs: Programs
 
     def answers(self) -> bool:
@@ -48,7 +48,7 @@ class NodeImages:
 
     def _ctr(self, *arguments: str) -> str:
         # A process's root leads into its mount namespace: the socket needs no way out of the machine.
-        socket = f"/proc/{self.machine.init}/root{CONTAINERD_SOCKET}"
+        socket = f"/proc/{self.machine.init}/root{self.socket}"
         command = [
             self.programs.path("containerd", "ctr"),
             "--address",

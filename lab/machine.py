@@ -110,11 +110,16 @@ class Machine:
         """What its init last said of its programs."""
         return read_statuses(self.directory)
 
-    def log_tail(self, program: str, *, lines: int = 8) -> str:
-        """The end of one program's log."""
-        with contextlib.suppress(FileNotFoundError):
-            return "\n".join((self.directory / "log" / f"{program}.log").read_text().splitlines()[-lines:])
-        return ""
+    def diagnosis(self, *, lines: int = 8) -> str:
+        """Every program's state, and the end of the log of each that does not run or has not stayed up."""
+        text = []
+        for program in self.programs():
+            ended = "" if program.last_exit is None else f", last exit {program.last_exit}"
+            text.append(f"{program.name}: {program.state}, {program.restarts} restarts{ended}")
+            log = self.directory / "log" / f"{program.name}.log"
+            if (program.restarts or program.state != "Running") and log.exists():
+                text += [f"    {line}" for line in log.read_text(errors="replace").splitlines()[-lines:]]
+        return "\n".join(text) or f"{self.name} has not started any program"
 
     def resident_memory(self) -> int:
         """Bytes of memory that its processes hold resident; pages that they share count once for each."""
@@ -188,9 +193,7 @@ def _empty(directory: Path, *, keep: set[Path]) -> None:
             path.unlink()
 
 
-def visible_paths(*, directory: Path, cache: Path) -> tuple[str, ...]:
-    """What a machine sees of the host besides the system: itself, the programs, this package and its Python."""
-    paths = [directory, cache / "bin", _CHECKOUT / "lab"]
-    if not Path(sys.base_prefix).is_relative_to("/usr"):
-        paths.append(Path(sys.base_prefix))
-    return tuple(str(path) for path in paths)
+def visible_paths(*paths: Path) -> tuple[str, ...]:
+    """What a machine sees of the host besides the system: ``paths``, this package, and its Python."""
+    wanted = [*paths, _CHECKOUT / "lab", Path(sys.base_prefix)]
+    return tuple(str(path) for path in wanted if not path.is_relative_to("/usr"))

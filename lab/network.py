@@ -7,7 +7,8 @@ left on the host once the control plane is gone. The host reaches every address 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from ipaddress import IPv4Network
 
 from lab.addresses import AddressPlan
 from lab.errors import LabError
@@ -20,16 +21,21 @@ SYSCTLS = {
 }
 """Of every machine."""
 
+CONTROL_PLANE_SYSCTLS = {**SYSCTLS, "net.bridge.bridge-nf-call-iptables": "0"}
+"""Of the machine with the bridge: what only crosses it is no business of its packet filter."""
+
 _BRIDGE = "lab0"
 
 
-def wire(*, plan: AddressPlan, control_plane: int, nodes: Sequence[int]) -> None:
-    """Wire the machines whose PID 1 is given (as the host numbers them); ``nodes`` in the order of their addresses."""
+def wire(*, plan: AddressPlan, control_plane: int, nodes: Sequence[int], pods: Sequence[IPv4Network]) -> None:
+    """Wire the machines whose PID 1 is given (as the host numbers them); ``nodes`` in the order of their addresses.
+
+    ``pods`` are the networks of their pods in the same order, or nothing when those are not known yet.
+    """
     length = plan.machines.prefixlen
     # Requests of the API server to Services (webhooks) go by way of a node, whose kube-proxy translates them.
-    routes = _pod_routes(plan, range(len(nodes)))
-    if nodes:
-        routes.append(f"route add {plan.services} via {plan.node(0)}")
+    routes = [f"route add {network} via {plan.node(index)}" for index, network in enumerate(pods)]
+    services = [f"route add {plan.services} via {plan.node(0)}"] if nodes else []
     _ip(
         [
             f"link add {_BRIDGE} type bridge",
@@ -38,26 +44,22 @@ def wire(*, plan: AddressPlan, control_plane: int, nodes: Sequence[int]) -> None
             *(f"link add node{i} type veth peer name eth0 netns {pid}" for i, pid in enumerate(nodes)),
             *(f"link set node{i} master {_BRIDGE} up" for i, _ in enumerate(nodes)),
             *routes,
+            *services,
         ],
         pid=control_plane,
     )
     for index, pid in enumerate(nodes):
-        _ip(
-            [
-                f"addr add {plan.node(index)}/{length} dev eth0",
-                "link set eth0 up",
-                *_pod_routes(plan, (i for i in range(len(nodes)) if i != index)),
-            ],
-            pid=pid,
-        )
+        others = [route for number, route in enumerate(routes) if number != index]
+        _ip([f"addr add {plan.node(index)}/{length} dev eth0", "link set eth0 up", *others], pid=pid)
     interface = host_interface(plan.slot)
     _ip([f"link add {interface} type veth peer name host netns {control_plane}"])
     _ip([f"link set host master {_BRIDGE} up"], pid=control_plane)
-    _ip([f"addr add {plan.host}/{length} dev {interface}", f"link set {interface} up", *routes])
+    _ip([f"addr add {plan.host}/{length} dev {interface}", f"link set {interface} up", *routes, *services])
 
 
-def _pod_routes(plan: AddressPlan, indices: Iterable[int]) -> list[str]:
-    return [f"route add {plan.node_pods(index)} via {plan.node(index)}" for index in indices]
+def route_pods(*, plan: AddressPlan, pods: Sequence[IPv4Network]) -> None:
+    """Let the host reach the pods' networks of the nodes (in the order of their addresses)."""
+    _ip([f"route replace {network} via {plan.node(index)}" for index, network in enumerate(pods)])
 
 
 def unwire(*, slot: int) -> bool:

@@ -14,6 +14,7 @@ from lab.api import Json
 from lab.control_plane import ControlPlane
 from lab.debian import SYSTEM_PATH
 from lab.archive import PAUSE_REFERENCE
+from lab.devices import CHECKPOINT, CHECKPOINT_NAME
 from lab.machine import Machine, visible_paths
 from lab.network import SYSCTLS
 from lab.nodes import NodeSpec
@@ -81,6 +82,7 @@ class Node:
                 socket=CONTAINERD_SOCKET, pause=PAUSE_REFERENCE, cni=self.programs.directories["cni"], net=net
             )
         )
+        (self.machine.directory / "var" / CHECKPOINT_NAME).write_text(CHECKPOINT)
         (self._etc / "kubelet.yaml").write_text(
             yaml.safe_dump(self._kubelet_configuration(), sort_keys=False)
         )
@@ -90,7 +92,7 @@ class Node:
         return MachineSpec(
             name=self.spec.name,
             directory=str(self.machine.directory),
-            visible=visible_paths(directory=self.machine.directory, cache=self.cache),
+            visible=visible_paths(self.machine.directory, self.cache / "bin"),
             sysctls=SYSCTLS,
             hosts={str(self.plan.node(self.index)): self.spec.name},
             programs=(

@@ -40,12 +40,12 @@ class MachineState:
 
 @dataclass(frozen=True, kw_only=True)
 class LabState:
-    """What is on disk of a lab. ``up`` is false while it comes up, and after ``down``."""
+    """What is on disk of a lab. ``phase`` is Down, Starting or Up; in the latter two its addresses are taken."""
 
     name: str
     slot: int
     engine: str = "embedded"
-    up: bool = False
+    phase: str = "Down"
     nodes: tuple[NodeSpec, ...] = ()
     kwok: int = 0
     machines: tuple[MachineState, ...] = ()
@@ -96,11 +96,11 @@ class LabFiles:
         return self.directory / name
 
     def read(self) -> LabState | None:
-        """The lab's state, or nothing when it never was or is purged."""
-        try:
-            return LabState.from_json((self.directory / "state.json").read_text())
-        except FileNotFoundError:
-            return None
+        """The lab's state; nothing when there is none, or another version of the lab wrote it.
+
+        A lab is found and taken down by its cgroups alone, too, so a state that cannot be read is no error.
+        """
+        return _read(self.directory / "state.json")
 
     def write(self, state: LabState) -> None:
         """Replace the state in one step: a reader, or the next start after a crash, finds the old or the new."""
@@ -136,8 +136,9 @@ def choose_slot(*, cache: Path, name: str) -> int:
     are known by the host's end of its network. Raises ``LabError`` when all are in use.
     """
     foreign = {slot for slot in range(SLOTS) if Path("/sys/class/net", host_interface(slot)).exists()}
-    states = [LabState.from_json(path.read_text()) for path in sorted((cache / "labs").glob("*/state.json"))]
-    busy = foreign | {state.slot for state in states if state.name != name and (state.up or state.machines)}
+    read = (_read(path) for path in sorted((cache / "labs").glob("*/state.json")))
+    states = [state for state in read if state is not None]
+    busy = foreign | {state.slot for state in states if state.name != name and state.phase != "Down"}
     own = [state.slot for state in states if state.name == name]
     down = [state.slot for state in states if state.name != name]
     unused = [slot for slot in range(SLOTS) if slot not in own + down]
@@ -150,3 +151,10 @@ def choose_slot(*, cache: Path, name: str) -> int:
 def host_interface(slot: int) -> str:
     """The name of the host's end of the lab's network."""
     return f"littoral{slot}"
+
+
+def _read(path: Path) -> LabState | None:
+    try:
+        return LabState.from_json(path.read_text())
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
