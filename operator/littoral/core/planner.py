@@ -13,6 +13,7 @@ from littoral.api.assignment import AssignmentSpec
 from littoral.api.latencyslo import LatencySLO, Overflow
 from littoral.api.model import Model, Variant
 from littoral.api.nodepool import NodePool, Tier
+from littoral.core.hardware import CPU
 from littoral.core.ledger import Ledger, Seat
 from littoral.core.plan import Decision, Placement, Plan, Reason, Rejection
 from littoral.core.world import ModelKey, World, key_of
@@ -120,9 +121,12 @@ def _inaccurate(variant: Variant, *, pool: NodePool, slos: Sequence[LatencySLO])
 
 
 def _placement(seat: Seat) -> Placement:
-    preferred = seat.variant.name == seat.model.spec.variants[0].name
-    count = len(seat.model.spec.variants)
+    variants = seat.model.spec.variants
+    preferred = seat.variant.name == variants[0].name
+    rank = f"the first of {len(variants)} variants" if len(variants) > 1 else "the only variant"
     devices = f"{seat.devices} {seat.variant.accelerator}" + (f" ({seat.product})" if seat.product else "")
+    if seat.variant.accelerator == CPU:
+        devices = f"{seat.devices} CPU cores"
     return Placement(
         pool=seat.pool.name,
         variant=seat.variant.name,
@@ -130,8 +134,7 @@ def _placement(seat: Seat) -> Placement:
         server=seat.server.name,
         replicas=seat.server.replicas,
         reason=Reason.PREFERRED_VARIANT if preferred else Reason.FALLBACK_VARIANT,
-        message=f"{seat.variant.name} is the first of {count} variants that pool {seat.pool.name} can run: "
-        f"the pool has {devices}",
+        message=f"{seat.variant.name} is {rank} that pool {seat.pool.name} can run: it has {devices}",
     )
 
 

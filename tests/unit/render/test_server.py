@@ -1,0 +1,150 @@
+"""The objects of one server: what Triton and its agent are given, and how little they may do."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from littoral.api.serving import ServerConfig
+from littoral.render.server import render_server, server_config
+from littoral.render.settings import CacheType, ServerSettings
+from tests.support.objects import DIGEST, assignment, server
+
+SETTINGS = ServerSettings(triton_image="triton:1", agent_image="littoral:1")
+OWNER = {"apiVersion": "littoral.dev/v1alpha1", "kind": "Assignment", "name": "edge", "uid": "u"}
+
+
+def rendered(*, settings: ServerSettings = SETTINGS, **fields: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(ConfigMap, Deployment) of a server with the Models a and b."""
+    parsed = assignment(servers=[server("a", "b", **fields)])
+    config, deployment = render_server(
+        parsed.spec.servers[0], pool="edge", spec=parsed.spec, settings=settings, owner=OWNER
+    )
+    return config, deployment
+
+
+def pod(**fields: Any) -> dict[str, Any]:
+    """The Pod's spec."""
+    spec: dict[str, Any] = rendered(**fields)[1]["spec"]["template"]["spec"]
+    return spec
+
+
+def containers(**fields: Any) -> dict[str, dict[str, Any]]:
+    """agent and triton."""
+    spec = pod(**fields)
+    return {container["name"]: container for container in (*spec["initContainers"], *spec["containers"])}
+
+
+def test_the_config_map_is_what_the_agent_reads() -> None:
+    config, deployment = rendered()
+    read = ServerConfig.parse(json.loads(config["data"]["server.json"]))
+    assert [model.name for model in read.models] == ["a", "b"]
+    assert config["metadata"] == deployment["metadata"]
+    assert config["metadata"]["ownerReferences"] == [OWNER]
+
+
+def test_a_change_of_models_changes_the_revision_and_not_the_pods() -> None:
+    one, two = (assignment(servers=[server(*models)]).spec.servers[0] for models in (("a",), ("a", "b")))
+    assert server_config(one).revision != server_config(two).revision
+    pods = [
+        render_server(each, pool="edge", spec=assignment().spec, settings=SETTINGS, owner=OWNER)[1]["spec"]["template"]
+        for each in (one, two)
+    ]
+    assert pods[0] == pods[1]
+
+
+@pytest.mark.parametrize("cache", list(CacheType))
+@pytest.mark.parametrize("accelerator", ["cpu", "nvidia-gpu"])
+def test_containers_may_do_nothing_that_they_need_not(cache: CacheType, accelerator: str) -> None:
+    settings = ServerSettings(triton_image="t", agent_image="a", cache=cache)
+    resource = {} if accelerator == "cpu" else {"extendedResource": "nvidia.com/gpu"}
+    spec = pod(settings=settings, accelerator=accelerator, **resource)
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in (*spec["initContainers"], *spec["containers"]):
+        context = container["securityContext"]
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        # Only the agent that writes to the node's own directory is root, and then without any capability.
+        may_be_root = container["name"] == "agent" and cache == CacheType.HOST_PATH
+        assert context["runAsNonRoot"] is not may_be_root
+
+
+def test_triton_cannot_write_what_it_loads() -> None:
+    mounts = {mount["mountPath"]: mount.get("readOnly", False) for mount in containers()["triton"]["volumeMounts"]}
+    assert mounts["/models"] is True
+    assert mounts["/var/cache/littoral"] is True
+
+
+def test_the_agent_is_a_native_sidecar_whose_readiness_is_the_pods() -> None:
+    agent = containers()["agent"]
+    assert agent["restartPolicy"] == "Always"
+    assert agent["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert "readinessProbe" not in containers()["triton"]
+
+
+def test_a_device_is_requested_once_and_replaced_in_place() -> None:
+    fields = {"accelerator": "nvidia-gpu", "extendedResource": "nvidia.com/gpu", "cpu": "2", "memory": "3Gi"}
+    resources = containers(**fields)["triton"]["resources"]
+    assert resources == {
+        "requests": {"cpu": "2", "memory": "3Gi", "nvidia.com/gpu": "1"},
+        "limits": {"nvidia.com/gpu": "1"},
+    }
+    strategy = rendered(**fields)[1]["spec"]["strategy"]["rollingUpdate"]
+    assert strategy == {"maxSurge": 0, "maxUnavailable": 1}
+    assert {"key": "nvidia.com/gpu", "operator": "Exists"} in pod(**fields)["tolerations"]
+
+
+def test_a_cpu_server_is_replaced_without_a_gap() -> None:
+    assert rendered()[1]["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def test_nodes_are_those_of_the_pool_that_suit_every_model() -> None:
+    selector = {"matchExpressions": [{"key": "memory", "operator": "Gt", "values": ["4000"]}]}
+    affinity = pod(nodeSelector=selector)["affinity"]["nodeAffinity"]
+    terms = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert terms == [
+        {
+            "matchExpressions": [
+                {"key": "littoral.dev/pool", "operator": "In", "values": ["edge"]},
+                {"key": "memory", "operator": "Gt", "values": ["4000"]},
+            ]
+        }
+    ]
+
+
+def test_a_lost_link_moves_no_pod() -> None:
+    tolerated = {(each["key"], each.get("tolerationSeconds")) for each in pod()["tolerations"]}
+    assert {("node.kubernetes.io/unreachable", None), ("node.kubernetes.io/not-ready", None)} <= tolerated
+
+
+def test_claims_are_mounted_for_the_agent_alone() -> None:
+    model = {
+        "name": "a",
+        "variant": "v",
+        "backend": "onnxruntime",
+        "artifact": {"uri": "pvc://networks/a.onnx", "digest": DIGEST},
+    }
+    found = containers(models=[model])
+    mount = {"name": "claim-networks", "mountPath": "/artifacts/networks", "readOnly": True}
+    assert mount in found["agent"]["volumeMounts"]
+    assert mount not in found["triton"]["volumeMounts"]
+    volume = {"name": "claim-networks", "persistentVolumeClaim": {"claimName": "networks", "readOnly": True}}
+    assert volume in pod(models=[model])["volumes"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "present", "absent"),
+    [
+        ({"files_root": None}, [], ["--files-root=/var/lib/littoral/files"]),
+        ({}, ["--files-root=/var/lib/littoral/files"], ["--ca-file=/etc/littoral/ca.crt"]),
+        ({"ca_bundle": "PEM"}, ["--ca-file=/etc/littoral/ca.crt"], []),
+    ],
+)
+def test_what_the_agent_may_reach(settings: dict[str, Any], present: list[str], absent: list[str]) -> None:
+    arguments = containers(settings=ServerSettings(triton_image="t", agent_image="a", **settings))["agent"]["args"]
+    assert set(present) <= set(arguments)
+    assert not set(absent) & set(arguments)
