@@ -79,7 +79,10 @@ class ApiServer:
             body=None if body is None else json.dumps(body),
             headers={"Accept": accept, "Content-Type": content},
         )
-        return Answer(response.status, json.loads(response.data))
+        # What is not served at all is answered in plain text.
+        is_json = response.headers.get("Content-Type", "").startswith("application/json")
+        body = json.loads(response.data) if is_json else {"message": response.data.decode()}
+        return Answer(response.status, body)
 
     def get(self, path: str, *, accept: str = "application/json") -> Answer:
         """Read the object or the collection at `path`."""
