@@ -1,5 +1,6 @@
 """What the demo asks, asked of a real Triton on this machine."""
 
+import json
 import os
 import urllib.request
 from collections.abc import Iterator
@@ -80,3 +81,11 @@ def test_a_server_that_is_gone_is_an_inference_error() -> None:
     _, test = digits.load()
     with ModelClient(url="127.0.0.1:1", model="digits") as asker, pytest.raises(InferenceError, match="refused"):
         reading.ask_digit(asker, test.images[0])
+
+
+def test_the_tutorials_request_shows_a_two(server: TritonServer) -> None:
+    request = (Path(digits.__file__).parent / "digit.json").read_bytes()
+    with urllib.request.urlopen(f"{server.url}/v2/models/digits/infer", data=request) as response:
+        (output,) = json.load(response)["outputs"]
+    assert (output["name"], output["shape"]) == ("probabilities", [1, 10])
+    assert max(range(10), key=output["data"].__getitem__) == 2
