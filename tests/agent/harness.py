@@ -52,6 +52,7 @@ class Triton:
     repository: Path
     log: Path
     port: int = field(default_factory=free_port)
+    grpc_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -65,7 +66,8 @@ class Triton:
             "--model-control-mode=explicit",
             "--http-address=127.0.0.1",
             f"--http-port={self.port}",
-            "--allow-grpc=false",
+            "--grpc-address=127.0.0.1",
+            f"--grpc-port={self.grpc_port}",
             "--allow-metrics=false",
             f"--backend-config=python,shm-region-prefix-name={self.shared_memory}",
         ]
@@ -127,7 +129,7 @@ class Agent:
         command = [
             *(sys.executable, "-c", "from littoral.cli.agent import agent; agent()"),
             *("--config", str(self.config), "--cache", str(self.root / "cache")),
-            *("--repository", str(self.triton.repository), "--triton", f"127.0.0.1:{self.triton.port}"),
+            *("--repository", str(self.triton.repository), "--triton", f"127.0.0.1:{self.triton.grpc_port}"),
             *("--listen", f"127.0.0.1:{self.port}", "--files-root", str(self.root / "files")),
             *("--drain", "500ms", "--log-format", "text", *options),
         ]

@@ -33,7 +33,7 @@ FETCHES = 2
 """Artifacts that are fetched at once: more would only share the uplink."""
 
 LOADS = 2
-"""Models that are loaded at once: each load occupies one of the few threads of Triton's HTTP endpoint."""
+"""Models that are loaded at once: a load is work for every core, and the models that serve want some."""
 
 
 @dataclass(kw_only=True)

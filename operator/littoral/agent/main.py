@@ -41,36 +41,37 @@ class Options:
 async def run(options: Options) -> None:
     """Run the agent until it is told to stop and Triton is gone."""
     board, metrics = Board(), Metrics()
-    controller = Controller(
-        config=ConfigFile(options.config, saved=options.state / "server.json"),
-        fetcher=Fetcher(
-            files_root=options.files_root,
-            claims_root=options.claims_root,
-            ca_file=options.ca_file,
-            max_bytes=options.max_bytes,
-        ),
-        store=Store(options.cache),
-        repository=Repository(options.repository),
-        triton=Triton(options.triton),
-        board=board,
-        metrics=metrics,
-        drain=options.drain,
-    )
-    reconciling = asyncio.create_task(controller.run())
-    loop = asyncio.get_running_loop()
-    # Kubernetes ends a native sidecar after the pod's containers: on SIGTERM Triton is about to stop or has
-    # stopped, and the site role still wants to know what serves. Ctrl-C in a terminal means now.
-    loop.add_signal_handler(signal.SIGTERM, controller.stop)
-    loop.add_signal_handler(signal.SIGINT, reconciling.cancel)
+    async with Triton(options.triton) as triton:
+        controller = Controller(
+            config=ConfigFile(options.config, saved=options.state / "server.json"),
+            fetcher=Fetcher(
+                files_root=options.files_root,
+                claims_root=options.claims_root,
+                ca_file=options.ca_file,
+                max_bytes=options.max_bytes,
+            ),
+            store=Store(options.cache),
+            repository=Repository(options.repository),
+            triton=triton,
+            board=board,
+            metrics=metrics,
+            drain=options.drain,
+        )
+        reconciling = asyncio.create_task(controller.run())
+        loop = asyncio.get_running_loop()
+        # Kubernetes ends a native sidecar after the pod's containers: on SIGTERM Triton is about to stop or has
+        # stopped, and the site role still wants to know what serves. Ctrl-C in a terminal means now.
+        loop.add_signal_handler(signal.SIGTERM, controller.stop)
+        loop.add_signal_handler(signal.SIGINT, reconciling.cancel)
 
-    runner = web.AppRunner(Report(board=board, metrics=metrics).application(), shutdown_timeout=1.0)
-    await runner.setup()
-    host, _, port = options.listen.rpartition(":")
-    await web.TCPSite(runner, host or None, int(port)).start()
-    log.info("reporting on %s, Triton at %s", options.listen, options.triton)
-    try:
-        await reconciling
-    except asyncio.CancelledError:
-        log.info("interrupted")
-    finally:
-        await runner.cleanup()
+        runner = web.AppRunner(Report(board=board, metrics=metrics).application(), shutdown_timeout=1.0)
+        await runner.setup()
+        host, _, port = options.listen.rpartition(":")
+        await web.TCPSite(runner, host or None, int(port)).start()
+        log.info("reporting on %s, Triton at %s", options.listen, options.triton)
+        try:
+            await reconciling
+        except asyncio.CancelledError:
+            log.info("interrupted")
+        finally:
+            await runner.cleanup()
