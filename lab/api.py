@@ -83,9 +83,7 @@ class Client:
             return False
         return True
 
-    def _request(
-        self, method: str, path: str, *, body: Json | None = None, content: str = "application/json"
-    ) -> Json:
+    def _request(self, method: str, path: str, *, body: Json | None = None, content: str = "application/json") -> Json:
         try:
             payload = None if body is None else json.dumps(body)
             self._connection.request(method, path, body=payload, headers={"Content-Type": content})

@@ -36,9 +36,7 @@ def write_archive(
     # The layer is stored as it is: uncompressed, its digest is also its identity in the configuration.
     config = _json(
         {
-            "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(
-                platform.machine(), platform.machine()
-            ),
+            "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
             "os": "linux",
             "config": {"Entrypoint": [f"/{name}"], "Cmd": list(arguments), "User": user},
             "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},

@@ -65,9 +65,7 @@ class Authority:
 
         They are written to ``into`` (by default the authority's own directory).
         """
-        authority_key = serialization.load_pem_private_key(
-            (self.directory / "ca.key").read_bytes(), password=None
-        )
+        authority_key = serialization.load_pem_private_key((self.directory / "ca.key").read_bytes(), password=None)
         assert isinstance(authority_key, ec.EllipticCurvePrivateKey)
         authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
         key = ec.generate_private_key(ec.SECP256R1())
@@ -107,9 +105,7 @@ class Authority:
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": cluster,
-            "contexts": [
-                {"name": cluster, "context": {"cluster": cluster, "user": f"{cluster}-{file_name}"}}
-            ],
+            "contexts": [{"name": cluster, "context": {"cluster": cluster, "user": f"{cluster}-{file_name}"}}],
             "clusters": [
                 {
                     "name": cluster,
@@ -174,7 +170,5 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
     path.touch(mode=0o600)
     path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )

@@ -176,8 +176,7 @@ class Lab:
 
     def _images(self, engine: Engine, state: LabState, built: Programs) -> list[NodeImages]:
         return [
-            NodeImages(machine=member, socket=engine.containerd_socket, programs=built)
-            for member in state.machines[1:]
+            NodeImages(machine=member, socket=engine.containerd_socket, programs=built) for member in state.machines[1:]
         ]
 
     def _load(self, archives: Sequence[Path], nodes: Sequence[NodeImages]) -> None:

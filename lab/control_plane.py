@@ -54,9 +54,7 @@ class ControlPlane:
             ],
             addresses=[_LOOPBACK, self.plan.control_plane, self.plan.kubernetes_service],
         )
-        authority.issue(
-            "apiserver-kubelet", common_name="kube-apiserver-kubelet", organization="system:masters"
-        )
+        authority.issue("apiserver-kubelet", common_name="kube-apiserver-kubelet", organization="system:masters")
         authority.issue("probe", common_name="littoral-lab-probe")
         for name in ("kube-controller-manager", "kube-scheduler", "kube-proxy", "coredns"):
             authority.kubeconfig(name, server=self.server, user=f"system:{name}")

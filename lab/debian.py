@@ -41,10 +41,10 @@ def require(programs: Mapping[str, str]) -> None:
     with step("apt-get install"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages]
-        result = subprocess.run(install, capture_output=True, text=True, env=environment)
+        result = subprocess.run(install, check=False, capture_output=True, text=True, env=environment)
         if result.returncode != 0:  # The package lists may be missing or old.
-            subprocess.run(["apt-get", "update", "--quiet"], capture_output=True, env=environment)
-            result = subprocess.run(install, capture_output=True, text=True, env=environment)
+            subprocess.run(["apt-get", "update", "--quiet"], check=False, capture_output=True, env=environment)
+            result = subprocess.run(install, check=False, capture_output=True, text=True, env=environment)
     if result.returncode != 0:
         raise LabError(f"apt-get install {' '.join(packages)} failed:\n{result.stderr.strip()[-1500:]}")
 

@@ -34,9 +34,7 @@ def labels(devices: Mapping[str, int]) -> dict[str, str]:
     """The labels of a node with these devices (class -> count)."""
     table = device_classes()
     return {
-        key: value.format(count=count)
-        for name, count in devices.items()
-        for key, value in table[name].labels.items()
+        key: value.format(count=count) for name, count in devices.items() for key, value in table[name].labels.items()
     }
 
 

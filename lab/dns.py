@@ -33,9 +33,7 @@ _COREFILE = """\
 """
 
 
-def program(
-    *, programs: Programs, directory: Path, kubeconfig: Path, after: tuple[Probe, ...] = ()
-) -> Program:
+def program(*, programs: Programs, directory: Path, kubeconfig: Path, after: tuple[Probe, ...] = ()) -> Program:
     """CoreDNS as a program of the control plane's machine, whose directory takes its configuration."""
     corefile = directory / "etc" / "Corefile"
     corefile.write_text(_COREFILE.format(kubeconfig=kubeconfig))

@@ -66,13 +66,10 @@ class _Slot:
     due: float = field(default_factory=time.monotonic)
 
     def status(self) -> ProgramStatus:
-        if self.pid:
-            state = "Running"
-        else:
-            state = "Waiting" if self.last_exit is None else "Restarting"
+        stopped = "Waiting" if self.last_exit is None else "Restarting"
         return ProgramStatus(
             name=self.program.name,
-            state=state,
+            state="Running" if self.pid else stopped,
             pid=self.pid,
             restarts=self.restarts,
             last_exit=self.last_exit,

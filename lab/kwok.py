@@ -18,9 +18,7 @@ _ANNOTATION = "kwok.x-k8s.io/node"
 _STAGES = Path(__file__).with_name("kwok.yaml")
 
 
-def program(
-    *, programs: Programs, plan: AddressPlan, kubeconfig: Path, after: tuple[Probe, ...] = ()
-) -> Program:
+def program(*, programs: Programs, plan: AddressPlan, kubeconfig: Path, after: tuple[Probe, ...] = ()) -> Program:
     """kwok as a program of the control plane's machine."""
     argv = (
         programs.path("kwok"),

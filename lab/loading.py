@@ -57,11 +57,9 @@ class NodeImages:
             _NAMESPACE,
             *arguments,
         ]
-        result = subprocess.run(command, capture_output=True, text=True)
+        result = subprocess.run(command, check=False, capture_output=True, text=True)
         if result.returncode != 0:
-            raise LabError(
-                f"ctr {' '.join(arguments)} on node {self.machine.name}: {result.stderr.strip()[-800:]}"
-            )
+            raise LabError(f"ctr {' '.join(arguments)} on node {self.machine.name}: {result.stderr.strip()[-800:]}")
         return result.stdout
 
 
@@ -72,6 +70,4 @@ def load(archives: Iterable[Path], *, nodes: Iterable[NodeImages]) -> list[str]:
         read_archive(path)  # A bad archive is an error before anything is imported.
     with ThreadPoolExecutor(max_workers=max(1, len(targets))) as pool:
         results = pool.map(lambda node: [(node.machine.name, node.load(path)) for path in paths], targets)
-        return [
-            f"{reference} -> {name}" for result in results for name, loaded in result for reference in loaded
-        ]
+        return [f"{reference} -> {name}" for result in results for name, loaded in result for reference in loaded]

@@ -110,6 +110,17 @@ class Machine:
         """What its init last said of its programs."""
         return read_statuses(self.directory)
 
+    def host_pids(self) -> dict[int, int]:
+        """PID inside the machine -> PID on the host, of its processes that are not in a namespace further down."""
+        pids = {}
+        for pid in cgroups.processes(lab=self.lab, machine=self.name):
+            with contextlib.suppress(OSError):
+                status = Path(f"/proc/{pid}/status").read_text()
+                numbers = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[1:]
+                if len(numbers) == len(_own_namespaces()) + 1:
+                    pids[int(numbers[-1])] = pid
+        return pids
+
     def diagnosis(self, *, lines: int = 8) -> str:
         """Every program's state, and the end of the log of each that does not run or has not stayed up."""
         text = []
@@ -169,6 +180,12 @@ def _signal(pid: int, since: int, number: signal.Signals) -> None:
     if since and started(pid) == since:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
+
+
+def _own_namespaces() -> list[str]:
+    """This process's numbers in each PID namespace from the one that /proc shows down to its own."""
+    status = Path("/proc/self/status").read_text()
+    return next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[1:]
 
 
 def _only_child(pid: int) -> int:

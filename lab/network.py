@@ -65,13 +65,13 @@ def route_pods(*, plan: AddressPlan, pods: Sequence[IPv4Network]) -> None:
 def unwire(*, slot: int) -> bool:
     """Remove the host's end, and by that its routes, if it is still there; whether it was."""
     command = ["ip", "link", "delete", host_interface(slot)]
-    return subprocess.run(command, capture_output=True).returncode == 0
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
 def _ip(commands: Sequence[str], *, pid: int | None = None) -> None:
     """Run ``ip`` commands in the network namespace of ``pid``, or the host's."""
     enter = ["nsenter", f"--net=/proc/{pid}/ns/net"] if pid is not None else []
     batch = "\n".join(commands) + "\n"
-    result = subprocess.run([*enter, "ip", "-batch", "-"], input=batch, capture_output=True, text=True)
+    result = subprocess.run([*enter, "ip", "-batch", "-"], check=False, input=batch, capture_output=True, text=True)
     if result.returncode != 0:
         raise LabError(f"the lab's network could not be made: {result.stderr.strip()}\n{batch}")

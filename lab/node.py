@@ -11,9 +11,9 @@ import yaml
 
 from lab.addresses import AddressPlan
 from lab.api import Json
+from lab.archive import PAUSE_REFERENCE
 from lab.control_plane import ControlPlane
 from lab.debian import SYSTEM_PATH
-from lab.archive import PAUSE_REFERENCE
 from lab.devices import CHECKPOINT, CHECKPOINT_NAME
 from lab.machine import Machine, visible_paths
 from lab.network import SYSCTLS
@@ -83,12 +83,8 @@ class Node:
             )
         )
         (self.machine.directory / "var" / CHECKPOINT_NAME).write_text(CHECKPOINT)
-        (self._etc / "kubelet.yaml").write_text(
-            yaml.safe_dump(self._kubelet_configuration(), sort_keys=False)
-        )
-        (self._etc / "kube-proxy.yaml").write_text(
-            yaml.safe_dump(self._proxy_configuration(), sort_keys=False)
-        )
+        (self._etc / "kubelet.yaml").write_text(yaml.safe_dump(self._kubelet_configuration(), sort_keys=False))
+        (self._etc / "kube-proxy.yaml").write_text(yaml.safe_dump(self._proxy_configuration(), sort_keys=False))
         return MachineSpec(
             name=self.spec.name,
             directory=str(self.machine.directory),
@@ -165,7 +161,7 @@ class Node:
             "clusterDomain": "cluster.local",
             "clusterDNS": [str(self.plan.dns_service)],
             "resolvConf": "/etc/resolv.conf",
-            # The lab's disk is the host's: how full it is says nothing about the lab, and images cannot be pulled again.
+            # The lab's disk is the host's: how full it is says nothing of the lab, and no image can be pulled again.
             "evictionHard": {
                 "memory.available": "0%",
                 "nodefs.available": "0%",

@@ -58,9 +58,7 @@ def parse_node(text: str, *, device_classes: Iterable[str]) -> NodeSpec:
     site = match["site"] if match["site"] is not None else ("cloud" if tier == "cloud" else pool)
     if not _NAME.fullmatch(site):
         raise LabError(f"--node {text}: {site!r} is not a site name (a-z, 0-9 and '-')")
-    devices = tuple(
-        _device(item, text, set(device_classes)) for item in (match["devices"] or "").split(",") if item
-    )
+    devices = tuple(_device(item, text, set(device_classes)) for item in (match["devices"] or "").split(",") if item)
     return NodeSpec(name=name, pool=pool, tier=tier, site=site, devices=devices)
 
 

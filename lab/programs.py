@@ -56,15 +56,11 @@ def ensure(modules: Sequence[str] = MODULES, *, cache: Path) -> Programs:
     built = {module: _place(module, go=go, cache=cache) for module in modules}
     if any(not directory.is_dir() for directory in built.values()):
         if go is None:
-            raise LabError(
-                "go: not found. Install Go (see the `go` line of tools/kubernetes/go.mod), then try again."
-            )
+            raise LabError("go: not found. Install Go (see the `go` line of tools/kubernetes/go.mod), then try again.")
         with exclusive(cache / "bin" / ".lock", purpose="the lab's programs"):
             missing = [module for module, directory in built.items() if not directory.is_dir()]
             if missing:
-                say(
-                    f"Building the lab's programs, once: {', '.join(missing)}. Kubernetes takes some minutes."
-                )
+                say(f"Building the lab's programs, once: {', '.join(missing)}. Kubernetes takes some minutes.")
             for number, module in enumerate(missing, start=1):
                 with step(f"build {module} {version(module)} ({number} of {len(missing)})"):
                     _build(module, go=go, target=built[module])
@@ -85,9 +81,7 @@ def _place(module: str, *, go: str | None, cache: Path) -> Path:
 
 
 def _go_version(go: str) -> str:
-    return subprocess.run(
-        [go, "version"], capture_output=True, text=True, check=True, env=_environment()
-    ).stdout
+    return subprocess.run([go, "version"], capture_output=True, text=True, check=True, env=_environment()).stdout
 
 
 def _flags(module: str) -> list[str]:
@@ -114,6 +108,7 @@ def _build(module: str, *, go: str, target: Path) -> None:
     partial.mkdir(parents=True)
     result = subprocess.run(
         [go, "build", *_flags(module), "-o", f"{partial}/", packages],
+        check=False,
         cwd=source,
         env=_environment(),
         capture_output=True,

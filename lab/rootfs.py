@@ -104,9 +104,7 @@ def _cgroups(target: Path) -> None:
             continue
         generic = {"rw", "ro", "relatime", "nosuid", "nodev", "noexec", "xattr"}
         controllers = [
-            option
-            for option in options.split(",")
-            if option not in generic and not option.startswith("release_agent")
+            option for option in options.split(",") if option not in generic and not option.startswith("release_agent")
         ]
         name = Path(where).name
         (target / name).mkdir()

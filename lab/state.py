@@ -130,7 +130,7 @@ def exclusive(path: Path, *, purpose: str) -> Iterator[None]:
 
 
 def choose_slot(*, cache: Path, name: str) -> int:
-    """The slice of addresses for the lab ``name``: the one that it had, else a free one, else one of a lab that is down.
+    """The slice of addresses for a lab: the one that it had, else a free one, else one of a lab that is down.
 
     Call it under ``exclusive`` and write the state before leaving. Slots in use by a lab of another cache directory
     are known by the host's end of its network. Raises ``LabError`` when all are in use.
