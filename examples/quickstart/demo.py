@@ -160,26 +160,36 @@ def _first_answer(client: ModelClient) -> None:
             return
 
 
-def _lab_kubeconfig(name: str) -> Path:
-    command = [sys.executable, "-m", "lab", "kubeconfig", "--name", name]
+def _ask_lab(*arguments: str) -> str:
+    command = [sys.executable, "-m", *arguments]
     done = subprocess.run(command, cwd=setting_up.ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise DemoError(f"{done.stderr.strip()}\nBring the lab up first: make lab-up")
-    return Path(done.stdout.strip())
+    return done.stdout
 
 
-def _images(*, registry: str | None, tag: str, triton: str | None, in_lab: bool) -> Images:
-    if registry is None and not in_lab:
+def _lab_images() -> Images:
+    """Return the images as the checkout is now, by names that change with their content: a stale one never runs."""
+    references = [line.split()[0] for line in _ask_lab("lab.images").splitlines()]
+    by_name = {reference.rpartition("/")[2].partition(":")[0]: reference for reference in references}
+    return Images(
+        littoral=by_name["littoral"],
+        quickstart_models=by_name["quickstart-models"],
+        triton=by_name["triton"],
+    )
+
+
+def _registry_images(*, registry: str | None, tag: str, triton: str | None) -> Images:
+    if registry is None:
         raise DemoError(
-            "Your cluster cannot have the images that only this machine has. Build and push images/littoral and "
-            "images/quickstart-models to a registry that it reaches, then say where: "
-            "IMAGE_REGISTRY=registry.example/you make demo CLUSTER=current"
+            "Your cluster cannot have the images that only this machine has. Build images/littoral and "
+            "images/quickstart-models, push them to a registry that it reaches, then say where: "
+            "make demo CLUSTER=current IMAGE_REGISTRY=registry.example/you"
         )
-    registry = registry or "localhost"
     return Images(
         littoral=f"{registry}/littoral:{tag}",
         quickstart_models=f"{registry}/quickstart-models:{tag}",
-        triton=triton or ("localhost/triton:lab" if in_lab else None),
+        triton=triton,
     )
 
 
@@ -214,7 +224,7 @@ def run(demo: Demo) -> None:
 )  # fmt: skip
 @click.option("--lab", "lab_name", default="lab", envvar="LAB", help="Name of the lab.")
 @click.option("--image-registry", envvar="IMAGE_REGISTRY", help="Where littoral and quickstart-models are.")
-@click.option("--image-tag", envvar="IMAGE_TAG", default="lab", help="Tag of both.")
+@click.option("--image-tag", envvar="IMAGE_TAG", default="latest", help="Tag of both.")
 @click.option("--triton-image", envvar="TRITON_IMAGE", help="Triton's image, if not the chart's.")
 @click.option("--timeout", default=300.0, help="Seconds to wait for the operator, and for the Models.")
 @click.option("--keep", is_flag=True, envvar="KEEP", help="Leave everything as it is at the end.")
@@ -223,10 +233,13 @@ def main(
     timeout: float, keep: bool,
 ) -> None:  # fmt: skip
     """Install Littoral, apply three Models, ask them, see where they run and why, and replace one under load."""
-    in_lab = cluster == "lab"
     try:
-        images = _images(registry=image_registry, tag=image_tag, triton=triton_image, in_lab=in_lab)
-        target = connect(kubeconfig=_lab_kubeconfig(lab_name) if in_lab else None)
+        if cluster == "lab":
+            kubeconfig = Path(_ask_lab("lab", "kubeconfig", "--name", lab_name).strip())
+            target, images = connect(kubeconfig=kubeconfig), _lab_images()
+        else:
+            images = _registry_images(registry=image_registry, tag=image_tag, triton=triton_image)
+            target = connect(kubeconfig=None)
         run(Demo(cluster=target, images=images, timeout=timeout, console=Console(steps=9)))
         if not keep:
             print("\nCleaning up (KEEP=1 leaves everything)", flush=True)
