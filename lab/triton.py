@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import LabError
-from lab.locks import locked
+from lab.state import cache_directory, exclusive
 
 SOURCE = Path(__file__).resolve().parent.parent / "images/triton-lab"
 
@@ -61,7 +61,7 @@ def ensure_triton(cache: Path) -> TritonInstallation:
     Raises `LabError` when the wheels cannot be had or this machine lacks Python's shared library.
     """
     prefix = cache / "triton" / _key()
-    with locked(cache / "triton/.lock"):
+    with exclusive(cache / "triton/.lock", purpose="the Triton server"):
         if not prefix.exists():
             _install(prefix)
     return _installation(prefix)
@@ -119,9 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("repository", type=Path, help="the model repository; models are loaded on request")
     parser.add_argument("options", nargs="*", help="further options of tritonserver, after --")
     parsed = parser.parse_args(arguments)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "littoral"
     with tempfile.NamedTemporaryFile(prefix="triton-", suffix=".log") as log:
-        installation = ensure_triton(cache)
+        installation = ensure_triton(cache_directory())
         with serve(
             installation, repository=parsed.repository.resolve(), log=Path(log.name), options=parsed.options
         ) as server:

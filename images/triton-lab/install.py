@@ -73,6 +73,10 @@ def install(prefix: Path) -> None:
         for path in prefix.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     shutil.copytree(SOURCE / "backends", prefix / "backends", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__*"))
+    # Ahead, since the server may run where nothing can be written; and without the sources' times, which images lose.
+    subprocess.run(
+        [sys.executable, "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", str(prefix)], check=True
+    )
     for path in prefix.rglob("*"):
         # The wheel's files are writable by everybody.
         path.chmod(path.stat().st_mode & ~0o022 | 0o444)
