@@ -27,7 +27,12 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 
 # A condition's message may be longer, but nobody reads more, and the object stays small.
-_MESSAGE_LIMIT = 1024
+MESSAGE_LIMIT = 1024
+
+
+def shorten(text: str) -> str:
+    """The text, cut where a message of a status has to end (`MESSAGE_LIMIT` characters)."""
+    return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"
 
 
 class InvalidObject(ValueError):
@@ -85,8 +90,8 @@ class ListMap:
 
     def check(self, items: tuple[ApiModel, ...]) -> tuple[ApiModel, ...]:
         """Return `items`, or raise the error that pydantic collects."""
-        dumped = [item.dump() for item in items]
-        _refuse_duplicates([tuple(item.get(key) for key in self.keys) for item in dumped])
+        fields = {field.alias: name for name, field in type(items[0]).model_fields.items()} if items else {}
+        _refuse_duplicates([tuple(getattr(item, fields[key]) for key in self.keys) for item in items])
         return items
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -114,10 +119,12 @@ class ListSet:
 
 
 def _refuse_duplicates(keys: list[tuple[Any, ...]]) -> None:
+    seen: set[tuple[Any, ...]] = set()
     for index, key in enumerate(keys):
-        if key in keys[:index]:
+        if key in seen:
             name = "/".join(str(part) for part in key)
             raise PydanticCustomError("duplicate", "Duplicate value: {name}", {"name": name, "field": f"[{index}]"})
+        seen.add(key)
 
 
 def _with_rules(schema: JsonSchemaValue, rules: tuple[Rule, ...]) -> JsonSchemaValue:
@@ -181,8 +188,7 @@ def _explain(error: ValidationError) -> str:
     for item in error.errors(include_url=False):
         path = _path(item["loc"]) + item.get("ctx", {}).get("field", "")
         lines.append(f"{path.lstrip('.') or 'object'}: {item['msg'].removeprefix('Value error, ')}")
-    text = "; ".join(dict.fromkeys(lines))
-    return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
+    return shorten("; ".join(dict.fromkeys(lines)))
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from littoral.api.base import shorten
 from littoral.api.meta import Condition, ConditionStatus
 
 READY = "Ready"
 RECONCILING = "Reconciling"
 STALLED = "Stalled"
-
-_MESSAGE_LIMIT = 1024
 
 Conditions = tuple[Condition, ...]
 
@@ -51,7 +50,7 @@ def set_condition(
         type=kind,
         status=status,
         reason=reason,
-        message=message if len(message) <= _MESSAGE_LIMIT else message[: _MESSAGE_LIMIT - 1] + "…",
+        message=shorten(message),
         observed_generation=generation,
         last_transition_time=before.last_transition_time if before and kept else now,
     )

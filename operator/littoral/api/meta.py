@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AwareDatetime, Field, PlainSerializer, WithJsonSchema
 
-from littoral.api.base import API_VERSION, ApiModel, ListMap, Rule
+from littoral.api.base import API_VERSION, MESSAGE_LIMIT, ApiModel, ListMap, Rule
 
 # An RFC 1123 label: what labels, namespaces and most names are made of.
 DNS_LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -33,7 +33,7 @@ LabelKey = Annotated[
     ),
 ]
 LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63)]
-Message = Annotated[str, Field(max_length=1024)]
+Message = Annotated[str, Field(max_length=MESSAGE_LIMIT)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1, json_schema_extra={"format": "int32"})]
 
 Timestamp = Annotated[

@@ -79,10 +79,11 @@ def parse_duration(text: str) -> float:
     """
     if len(text) > _TEXT_LIMIT or re.fullmatch(DURATION_PATTERN.strip("^$"), text, re.ASCII) is None:
         raise ValueError(f"not a duration: {text!r} (write it like 1.5s, 50ms or 1h30m)")
-    nanoseconds = sum(Number(part) * _NANOSECONDS[unit] for part, unit in _DURATION_PART.findall(text))
+    # Go cuts each part to whole nanoseconds.
+    nanoseconds = sum(int(Number(part) * _NANOSECONDS[unit]) for part, unit in _DURATION_PART.findall(text))
     if nanoseconds > _MOST_NANOSECONDS:
         raise ValueError(f"not a duration: {text!r} (it is longer than 292 years)")
-    return float(Number(nanoseconds) / 10**9)
+    return nanoseconds / 10**9
 
 
 def format_duration(seconds: float) -> str:
@@ -205,13 +206,13 @@ Decimal = Annotated[
     _checked(parse_decimal),
     WithJsonSchema({"type": "string", "pattern": DECIMAL_PATTERN, "maxLength": _TEXT_LIMIT}),
 ]
-"""A non-negative decimal number, as a string so that no digit is lost."""
+"""A non-negative decimal number, as a string so that no digit is lost; rules compare it as CEL does, as a double."""
 
 Ratio = Annotated[
     Decimal,
     Rule(
         cel="double(self) <= 1.0",
-        holds=lambda text: parse_decimal(text) <= 1,
+        holds=lambda text: float(text) <= 1,
         message="must be between 0 and 1",
     ),
 ]
@@ -221,7 +222,7 @@ Percentage = Annotated[
     Decimal,
     Rule(
         cel="double(self) > 0.0 && double(self) < 100.0",
-        holds=lambda text: 0 < parse_decimal(text) < 100,
+        holds=lambda text: 0 < float(text) < 100,
         message="must be greater than 0 and less than 100, such as 99.9",
     ),
 ]
