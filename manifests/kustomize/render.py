@@ -49,7 +49,14 @@ def render() -> dict[Path, str]:
         NoHelm: there is no helm.
         subprocess.CalledProcessError: helm refused the chart, and said why.
     """
-    command = [find_helm(), "template", "littoral", CHART, f"--namespace={NAMESPACE}", "--set=crds.keep=false"]
+    command = [
+        str(find_helm()),
+        "template",
+        "littoral",
+        str(CHART),
+        f"--namespace={NAMESPACE}",
+        "--set=crds.keep=false",
+    ]
     text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     objects = [_without_helm(body) for body in yaml.safe_load_all(text) if body]
     crds = [body for body in objects if body["kind"] == "CustomResourceDefinition"]

@@ -1,0 +1,193 @@
+"""The operator's Deployment: what it is told, what it may, and when it is started anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+
+from littoral.cli.operator import operator
+from tests.unit.chart.chart import CHART, NAMESPACE, Object, Rendered, render, run_helm
+
+PEM = "-----BEGIN CERTIFICATE-----\nTGl0dG9yYWw=\n-----END CERTIFICATE-----\n"
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+TABLE = {
+    "classes": [{"name": "cpu", "backends": ["onnxruntime"]}, {"name": "odd-npu", "resources": ["odd.example/npu"]}]
+}
+
+
+def options(rendered: Rendered, monkeypatch: pytest.MonkeyPatch, *, files: Path) -> Object:
+    """What `littoral operator` makes of the container's arguments and environment."""
+    for variable in rendered.container["env"]:
+        monkeypatch.setenv(variable["name"], variable["value"])
+    for volume in rendered.of("ConfigMap"):
+        for name, text in volume["data"].items():
+            (files / name).write_text(text)
+    command, *arguments = rendered.container["args"]
+    assert command == "operator"
+    arguments = [argument.replace("/etc/littoral", str(files)) for argument in arguments]
+    context = operator.make_context("operator", arguments)
+    assert isinstance(context, click.Context)
+    return context.params
+
+
+def test_the_defaults_are_arguments_that_the_operator_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert options(render(), monkeypatch, files=tmp_path) == {
+        "roles": ("hub", "site"),
+        "namespace": NAMESPACE,
+        "lease": "littoral-operator",
+        "member": None,
+        "triton_image": "nvcr.io/nvidia/tritonserver:25.10-py3",
+        "triton_command": "tritonserver",
+        "agent_image": "localhost/littoral:0.1.0",
+        "image_pull_policy": "IfNotPresent",
+        "image_pull_secrets": (),
+        "cache": "HostPath",
+        "cache_path": "/var/lib/littoral/cache",
+        "files_root": "/var/lib/littoral/files",
+        "ca_bundle": None,
+        "drain": 5,
+        "device_table": None,
+        "health_port": 8080,
+        "metrics_port": 9090,
+        "log_format": "json",
+        "verbose": False,
+    }
+
+
+def test_every_value_reaches_the_operator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    values = {
+        "roles": ["site"],
+        "image": {"repository": "registry.example/a/littoral", "digest": DIGEST, "pullPolicy": "Always"},
+        "imagePullSecrets": [{"name": "one"}, {"name": "two"}],
+        "triton": {"image": {"repository": "registry.example:5000/triton", "tag": "x-igpu"}, "command": []},
+        "agent": {"filesRoot": "", "caBundle": PEM, "drainSeconds": 9},
+        "cache": {"type": "EmptyDir"},
+        "hardware": {"table": TABLE},
+        "log": {"format": "text", "verbose": True},
+        "extraArgs": ["--member=store-12"],
+    }
+    rendered = render(values)
+    got = options(rendered, monkeypatch, files=tmp_path)
+    expected = {
+        "roles": ("site",),
+        "agent_image": f"registry.example/a/littoral@{DIGEST}",
+        "triton_image": "registry.example:5000/triton:x-igpu",
+        "triton_command": "",
+        "image_pull_policy": "Always",
+        "image_pull_secrets": ("one", "two"),
+        "files_root": "",
+        "drain": 9,
+        "cache": "EmptyDir",
+        "log_format": "text",
+        "verbose": True,
+        "member": "store-12",
+    }
+    assert {name: got[name] for name in expected} == expected
+    assert got["ca_bundle"].read_text() == PEM
+    assert rendered.container["image"] == got["agent_image"]
+    assert rendered.pod["spec"]["imagePullSecrets"] == values["imagePullSecrets"]
+
+
+def test_the_device_table_is_one_that_the_planner_reads() -> None:
+    from littoral.core.hardware import parse_device_table
+
+    table = parse_device_table(render({"hardware": {"table": TABLE}}).one("ConfigMap")["data"]["devices.yaml"])
+    assert set(table.classes) == {"cpu", "odd-npu"}
+    assert table.classes["odd-npu"].resources == ("odd.example/npu",)
+
+
+def test_the_pod_satisfies_pod_security_restricted() -> None:
+    pod, container = render().pod["spec"], render().container
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == 65532
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert not {"hostNetwork", "hostPID", "hostIPC", "volumes"} & pod.keys()
+
+
+def test_only_the_operators_pod_gets_a_token() -> None:
+    rendered = render()
+    assert rendered.one("ServiceAccount")["automountServiceAccountToken"] is False
+    assert rendered.pod["spec"]["automountServiceAccountToken"] is True
+
+
+def test_the_kubelet_asks_where_the_operator_answers() -> None:
+    container = render().container
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"health": 8080, "metrics": 9090}
+    for probe in ("startupProbe", "livenessProbe"):
+        assert container[probe]["httpGet"] == {"path": "/healthz", "port": "health"}
+
+
+def test_the_operator_has_a_memory_limit_and_no_cpu_limit() -> None:
+    resources = render().container["resources"]
+    assert resources["limits"].keys() == {"memory"}
+    assert resources["requests"].keys() == {"cpu", "memory"}
+
+
+@pytest.mark.parametrize(
+    "change", [{"agent": {"caBundle": PEM}}, {"hardware": {"table": TABLE}}], ids=lambda c: next(iter(c))
+)
+def test_a_changed_file_starts_the_pod_anew(change: Object) -> None:
+    before, after = (render(values).pod["metadata"]["annotations"]["checksum/config"] for values in (None, change))
+    assert before != after
+    assert render(change).pod["spec"]["volumes"] == [{"name": "config", "configMap": {"name": "littoral"}}]
+
+
+def test_a_value_that_the_operator_does_not_see_leaves_the_pod_alone() -> None:
+    assert render({"serviceMonitor": {"enabled": True}}).pod == render().pod
+
+
+@pytest.mark.parametrize(("replicas", "budgets"), [(0, 0), (1, 0), (2, 1)])
+def test_a_disruption_budget_comes_with_the_second_replica(replicas: int, budgets: int) -> None:
+    assert len(render({"replicas": replicas}).of("PodDisruptionBudget")) == budgets
+
+
+def test_the_network_policy_selects_the_operator() -> None:
+    rendered = render({"networkPolicy": {"enabled": True, "apiServerPorts": [16443]}})
+    policy = rendered.one("NetworkPolicy")["spec"]
+    labels = rendered.pod["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    ports = [{port["port"] for port in rule["ports"]} for rule in policy["egress"]]
+    assert ports == [{16443}, {53}, {9400}]
+    assert not render().of("NetworkPolicy")
+
+
+def test_a_service_monitor_finds_the_metrics_port() -> None:
+    rendered = render({"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}})
+    monitor, service = rendered.one("ServiceMonitor"), rendered.one("Service")
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert monitor["spec"]["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
+    assert service["spec"]["selector"].items() <= rendered.pod["metadata"]["labels"].items()
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_the_operators_own_objects_are_not_taken_for_its_childrens() -> None:
+    # The site role looks for `managed-by: littoral`, and deletes what no Assignment asks for.
+    for body in render({"serviceMonitor": {"enabled": True}, "agent": {"caBundle": PEM}}).objects:
+        labels = body["metadata"].get("labels", {})
+        assert labels.get("app.kubernetes.io/managed-by") != "littoral", body["metadata"]["name"]
+
+
+@pytest.mark.parametrize(
+    ("values", "hint"),
+    [
+        ({}, "localhost/littoral is one that each node must have"),
+        ({"image": {"repository": "registry.example/littoral"}}, None),
+        ({"cache": {"type": "EmptyDir"}, "image": {"repository": "r.example/l"}}, "hostPath volume"),
+        ({"crds": {"keep": False}, "image": {"repository": "r.example/l"}}, "deletes every Model"),
+        ({"roles": ["hub"], "image": {"repository": "r.example/l"}}, "the role hub alone"),
+    ],
+)
+def test_the_notes_warn_of_what_is_unusual(values: Object, hint: str | None) -> None:
+    notes = run_helm("install", "littoral", str(CHART), f"--namespace={NAMESPACE}", "--dry-run=client", values=values)
+    assert "kubectl get models" in notes
+    assert ("NOTE:" in notes) == (hint is not None)
+    if hint:
+        assert hint in " ".join(notes.split())
