@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -64,10 +65,8 @@ def api(server: ApiServer) -> ApiServer:
         query = {"fieldManager": "littoral-tests", "force": "true"}
         server.request("PATCH", at, crd, content="application/apply-patch+yaml", query=query).granted()
         plural = crd["spec"]["names"]["plural"]
-        wait_until(
-            lambda plural=plural: server.get(f"/apis/littoral.dev/v1alpha1/{plural}").accepted,
-            what=f"the API server serves {plural}",
-        )
+        is_served = partial(_is_served, server, plural)
+        wait_until(is_served, what=f"the API server serves {plural}")
     wait_until(lambda: _serves_schemas(server), what="the API server serves the schemas of all kinds")
     return server
 
@@ -82,6 +81,10 @@ def namespace(api: ApiServer) -> Iterator[str]:
     for plural in ("models", "latencyslos"):
         api.delete(f"/apis/littoral.dev/v1alpha1/namespaces/{name}/{plural}")
     api.delete(f"/api/v1/namespaces/{name}")
+
+
+def _is_served(server: ApiServer, plural: str) -> bool:
+    return server.get(f"/apis/littoral.dev/v1alpha1/{plural}").accepted
 
 
 def _serves_schemas(server: ApiServer) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, computed_field
 
-from littoral.api.base import ApiModel, ListMap, Rule
+from littoral.api.base import ApiModel
 from littoral.api.meta import (
     Conditions,
     Count,
@@ -21,6 +21,7 @@ from littoral.api.meta import (
 )
 from littoral.api.nodepool import Tier
 from littoral.api.quantity import Quantity
+from littoral.api.rules import ListMap, Rule
 from littoral.api.serving import ModelState, ServedModel
 
 

@@ -87,8 +87,7 @@ def reconciling(
     now: datetime,
     serving: ConditionStatus = ConditionStatus.FALSE,
 ) -> Conditions:
-    """Reconciling is True, not Stalled; Ready is `serving`: True when what the object stands for works
-    meanwhile."""
+    """Reconciling is True, not Stalled; Ready is `serving`: True when what the object stands for works meanwhile."""
     rest = remove_conditions(conditions, STALLED)
     for kind, status in ((READY, serving), (RECONCILING, ConditionStatus.TRUE)):
         rest = set_condition(rest, kind, status=status, reason=reason, message=message, generation=generation, now=now)

@@ -7,9 +7,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from littoral.api.base import ApiModel, ListSet, Rule
+from littoral.api.base import ApiModel
 from littoral.api.meta import Conditions, DnsLabel, ObjectMeta, ObjectName, Resource, ServiceName
 from littoral.api.quantity import NonNegativeQuantity, Percentage, PositiveDuration, Ratio
+from littoral.api.rules import ListSet, Rule
 
 
 class Overflow(StrEnum):
@@ -37,8 +38,8 @@ class Demand(ApiModel):
     """Load to be ready for."""
 
     floor: NonNegativeQuantity = "0"
-    """Requests per second at each site to be ready for at any time, whatever the load is now. Example: 20
-    or 500m (one every two seconds)."""
+    """Requests per second at each site to be ready for at any time, whatever the load is now. Example: 20 or 500m (one
+    every two seconds)."""
 
 
 class LatencySLOSpec(ApiModel):
@@ -60,11 +61,11 @@ class LatencySLOSpec(ApiModel):
     demand: Demand = Demand()
     """Load to be ready for at any time."""
     min_accuracy: Ratio | None = None
-    """Least accuracy, between 0 and 1, of variants that may serve; variants that state no accuracy may not.
-    Example: "0.75". Absent: any variant may."""
+    """Least accuracy, between 0 and 1, of variants that may serve; variants that state no accuracy may not. Example:
+    "0.75". Absent: any variant may."""
     overflow: Overflow = Overflow.ALLOW
-    """Allow: requests that their site cannot serve in time go to another pool. Never: they stay at their
-    site, since the data must not leave it."""
+    """Allow: requests that their site cannot serve in time go to another pool. Never: they stay at their site, since
+    the data must not leave it."""
 
 
 class LatencySLOStatus(ApiModel):

@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AwareDatetime, Field, PlainSerializer, WithJsonSchema
 
-from littoral.api.base import API_VERSION, MESSAGE_LIMIT, ApiModel, ListMap, Rule
+from littoral.api.base import API_VERSION, MESSAGE_LIMIT, ApiModel
+from littoral.api.rules import ListMap, Rule
 
 # An RFC 1123 label: what labels, namespaces and most names are made of.
 DNS_LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -126,8 +127,8 @@ class SelectorRequirement(ApiModel):
     operator: SelectorOperator
     """How to compare: In, NotIn, Exists, DoesNotExist, or, for labels that are whole numbers, Gt and Lt."""
     values: Annotated[tuple[LabelValue, ...], Field(max_length=64)] = ()
-    """Values to compare with: at least one for In and NotIn, none for Exists and DoesNotExist, exactly one
-    whole number for Gt and Lt."""
+    """Values to compare with: at least one for In and NotIn, none for Exists and DoesNotExist, exactly one whole number
+    for Gt and Lt."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -154,8 +155,7 @@ class SelectorRequirement(ApiModel):
     )
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether `labels` satisfy this comparison; a missing or non-numeric label satisfies neither Gt nor
-        Lt."""
+        """Whether `labels` satisfy this comparison; a missing or non-numeric label satisfies neither Gt nor Lt."""
         value = labels.get(self.key)
         match self.operator:
             case SelectorOperator.IN:
@@ -174,8 +174,8 @@ class SelectorRequirement(ApiModel):
 
 
 class NodeSelector(ApiModel):
-    """Selects nodes by their labels; all of matchLabels and matchExpressions must hold, and an empty one
-    selects all."""
+    """Selects nodes by their labels; all of matchLabels and matchExpressions must hold, and an empty one selects
+    all."""
 
     match_labels: dict[str, LabelValue] = Field(default_factory=dict, max_length=32)
     """Labels that a node must have, with these values. Example: {littoral.dev/site: store-12}."""

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from littoral.api.base import ApiModel, ListMap, Rule
+from littoral.api.base import ApiModel
 from littoral.api.meta import (
     Conditions,
     Count,
@@ -22,6 +22,7 @@ from littoral.api.meta import (
 )
 from littoral.api.nodepool import Tier
 from littoral.api.quantity import PositiveDuration, PositiveQuantity, Ratio
+from littoral.api.rules import ListMap, Rule
 from littoral.api.serving import Artifact, Backend, ModelState, Parameter
 
 
@@ -99,11 +100,11 @@ class Variant(ApiModel):
     name: DnsLabel
     """Name of the variant, unique in the Model. Example: onnx-cpu."""
     accelerator: DeviceClass
-    """Class of device that runs it: cpu, nvidia-gpu, intel-gpu, intel-npu, amd-gpu or another class of the
-    operator's hardware table."""
+    """Class of device that runs it: cpu, nvidia-gpu, intel-gpu, intel-npu, amd-gpu or another class of the operator's
+    hardware table."""
     node_selector: NodeSelector | None = None
-    """Nodes that can run it, by their labels, such as those with enough GPU memory. Absent: every node with
-    the device."""
+    """Nodes that can run it, by their labels, such as those with enough GPU memory. Absent: every node with the
+    device."""
     backend: Backend
     """Triton backend that runs it. Example: onnxruntime, tensorrt, openvino, python."""
     artifact: VariantArtifact
@@ -111,11 +112,11 @@ class Variant(ApiModel):
     cpu: PositiveQuantity | None = None
     """CPU cores that one replica needs. Example: "2" or 500m. Absent: the operator's default."""
     memory: PositiveQuantity | None = None
-    """Memory that one replica needs, of the device where it has its own, else of the node. Example: 900Mi.
-    Absent: the operator's default until it has been measured."""
+    """Memory that one replica needs, of the device where it has its own, else of the node. Example: 900Mi. Absent: the
+    operator's default until it has been measured."""
     accuracy: Ratio | None = None
-    """Accuracy of this variant between 0 and 1, as you measured it; LatencySLO.spec.minAccuracy is compared
-    with it. Example: "0.781"."""
+    """Accuracy of this variant between 0 and 1, as you measured it; LatencySLO.spec.minAccuracy is compared with it.
+    Example: "0.781"."""
     profile: Profile | None = None
     """Expected speed, used until the variant has run and its speed is measured."""
     parameters: Annotated[
@@ -127,8 +128,7 @@ class Variant(ApiModel):
             message="names of parameters must be 1 to 128 letters, digits, '_', '.' or '-'",
         ),
     ] = Field(default_factory=dict)
-    """Parameters that Triton hands to the backend (config.pbtxt), as strings. Example:
-    {intra_op_thread_count: "2"}."""
+    """Parameters that Triton hands to the backend (config.pbtxt), as strings. Example: {intra_op_thread_count: "2"}."""
 
 
 class SecretKeyReference(ApiModel):
@@ -190,8 +190,8 @@ class ModelSpec(ApiModel):
     priority: int = Field(default=100, ge=0, le=1_000_000, json_schema_extra={"format": "int32"})
     """Who is served first when not everything fits: higher goes first."""
     variants: Annotated[tuple[Variant, ...], Field(min_length=1, max_length=16), ListMap("name")]
-    """The same network for different hardware, in order of preference where cost ties. Littoral picks one
-    for each place."""
+    """The same network for different hardware, in order of preference where cost ties. Littoral picks one for each
+    place."""
     verification: Verification | None = None
     """Signature to check before anything is loaded. Absent: the digest alone is checked."""
     scaling: Scaling = Scaling()
@@ -218,8 +218,7 @@ class Placement(ApiModel):
     ready_replicas: Count = 0
     """Replicas here that answer requests for the Model."""
     state: ModelState = ModelState.PENDING
-    """Where the Model is on its way into Triton: Pending, Fetching, Loading, Ready, Unloading, Failed or
-    Unknown."""
+    """Where the Model is on its way into Triton: Pending, Fetching, Loading, Ready, Unloading, Failed or Unknown."""
     reason: str = ""
     """Why here, as one CamelCase word."""
     message: Message = ""
@@ -269,8 +268,7 @@ class ModelMeta(ObjectMeta):
 
 
 class Model(Resource):
-    """A network that Triton serves: one artifact for each kind of hardware. Littoral decides where each
-    runs."""
+    """A network that Triton serves: one artifact for each kind of hardware. Littoral decides where each runs."""
 
     KIND: ClassVar[str] = "Model"
     PLURAL: ClassVar[str] = "models"

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, computed_field
 
-from littoral.api.base import ApiModel, ListMap, Rule
+from littoral.api.base import ApiModel
 from littoral.api.meta import (
     Conditions,
     Count,
@@ -19,6 +19,7 @@ from littoral.api.meta import (
     Resource,
 )
 from littoral.api.quantity import Decimal, Duration, PositiveQuantity
+from littoral.api.rules import ListMap, Rule
 
 
 class Tier(StrEnum):
@@ -41,8 +42,7 @@ class Network(ApiModel):
     """How far away other pools are."""
 
     round_trip: dict[str, Duration] = Field(default_factory=dict, max_length=256)
-    """Round-trip time to other pools, by the name of the pool, used until it is measured. Example: {cloud:
-    35ms}."""
+    """Round-trip time to other pools, by the name of the pool, used until it is measured. Example: {cloud: 35ms}."""
 
 
 class Limits(ApiModel):
@@ -56,8 +56,8 @@ class Cache(ApiModel):
     """The store of artifacts on each node."""
 
     quota: PositiveQuantity | None = None
-    """Disk space on each node for artifacts; those that no Model uses make room. Example: 40Gi. Absent: the
-    agent's default."""
+    """Disk space on each node for artifacts; those that no Model uses make room. Example: 40Gi. Absent: the agent's
+    default."""
 
 
 class NodePoolSpec(ApiModel):
@@ -66,11 +66,10 @@ class NodePoolSpec(ApiModel):
     tier: Tier
     """edge: near its users, at a site; cloud: elsewhere, takes what the edge cannot."""
     site: DnsLabel | None = None
-    """Site of the nodes, such as one store; LatencySLOs name it. Required for tier edge; for tier cloud it
-    may name a region. Example: store-12."""
+    """Site of the nodes, such as one store; LatencySLOs name it. Required for tier edge; for tier cloud it may name a
+    region. Example: store-12."""
     member: DnsLabel | None = None
-    """Member cluster that holds the nodes and dials in under this name. Absent: this cluster. Cannot be
-    changed."""
+    """Member cluster that holds the nodes and dials in under this name. Absent: this cluster. Cannot be changed."""
     node_selector: NodeSelector
     """Nodes of the pool, by their labels. {} selects every node; a node belongs to one pool."""
     accelerators: Annotated[tuple[AcceleratorPrice, ...], Field(max_length=16), ListMap("class")] = ()

@@ -76,8 +76,7 @@ def _rank(key: str) -> int:
 
 
 def _resolved(node: Schema, definitions: Schema) -> Schema:
-    """The node with references and optional types replaced by what they stand for; what stands beside them
-    wins."""
+    """The node without references and optional types: what they stand for, below what stands beside them."""
     if "$ref" in node:
         target = definitions[node["$ref"].rpartition("/")[2]]
         return _resolved(target | {key: value for key, value in node.items() if key != "$ref"}, definitions)

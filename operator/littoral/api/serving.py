@@ -11,8 +11,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from littoral.api.base import ApiModel, ListMap
+from littoral.api.base import ApiModel
 from littoral.api.meta import DnsLabel, ServiceName
+from littoral.api.rules import ListMap
 
 DIGEST_PATTERN = r"^sha256:[a-f0-9]{64}$"
 
@@ -38,11 +39,10 @@ class Artifact(ApiModel):
     """A file or archive that holds a network, and the digest that proves it."""
 
     uri: str = Field(min_length=1, max_length=2048, pattern=r"^\S+$")
-    """Where the artifact is: oci://, https://, s3://, gs://, pvc://<claim>/<path> or file:///<path on the
-    node>. Example: https://models.example/digits.onnx."""
+    """Where the artifact is: oci://, https://, s3://, gs://, pvc://<claim>/<path> or file:///<path on the node>.
+    Example: https://models.example/digits.onnx."""
     digest: Digest
-    """SHA-256 of the artifact's bytes, as sha256:<64 hexadecimal digits>. Nothing is loaded whose bytes
-    differ."""
+    """SHA-256 of the artifact's bytes, as sha256:<64 hexadecimal digits>. Nothing is loaded whose bytes differ."""
 
     @property
     def scheme(self) -> str:
@@ -108,8 +108,7 @@ class ModelStatus(ApiModel):
     state: ModelState = ModelState.PENDING
     """Where the wanted artifact is on its way into Triton."""
     ready: bool = False
-    """Whether Triton answers requests for the model; with state Loading, the previous artifact still
-    answers."""
+    """Whether Triton answers requests for the model; with state Loading, the previous artifact still answers."""
     message: str = ""
     """What went wrong or what is awaited, for people."""
     bytes: int = 0

@@ -98,12 +98,13 @@ class Table:
         self.refuses(path, expression(key="a/b/c"), says="should match", at=f"{first}.key")
         self.refuses(path, expression(key="a" * 318), says="Too long", at=f"{first}.key")
         self.refuses(path, expression(operator="Like"), says="Unsupported value", at=f"{first}.operator")
+        nothing: tuple[dict[str, Any], ...] = ({}, {"values": []})
         for operator in ("In", "NotIn"):
             self.accepts(path, expression(operator=operator, values=["x"]))
-            for values in ({}, {"values": []}):
+            for none in nothing:
                 self.refuses(
                     path,
-                    expression(operator=operator, **values),
+                    expression(operator=operator, **none),
                     says="In and NotIn need at least one value",
                     at=f"{first}.values",
                 )
@@ -117,10 +118,10 @@ class Table:
             )
         for operator in ("Gt", "Lt"):
             self.accepts(path, expression(operator=operator, values=["4000"]))
-            for values in ({}, {"values": ["1", "2"]}, {"values": ["1.5"]}, {"values": ["many"]}):
+            for wrong in ({"values": []}, {"values": ["1", "2"]}, {"values": ["1.5"]}, {"values": ["many"]}):
                 self.refuses(
                     path,
-                    expression(operator=operator, **values),
+                    expression(operator=operator, **wrong),
                     says="Gt and Lt need exactly one value, a whole number such as 4000",
                     at=f"{first}.values",
                 )
