@@ -10,6 +10,9 @@ from littoral.agent.status import Board
 LONGEST_WAIT = 60.0
 """Seconds that a long poll may ask for."""
 
+STUCK = 60.0
+"""Seconds without a look at the world after which the agent should be restarted; one look takes 15 at most."""
+
 
 class Report:
     """The handlers. They only read: nothing that the agent does can be asked for over the network."""
@@ -42,6 +45,8 @@ class Report:
         return web.json_response(status.dump())
 
     async def _healthz(self, request: web.Request) -> web.Response:
+        if self._board.silence > STUCK:
+            return web.Response(status=503, text=f"nothing was looked at for {self._board.silence:.0f} s\n")
         return web.Response(text="ok\n")
 
     async def _readyz(self, request: web.Request) -> web.Response:

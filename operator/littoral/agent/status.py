@@ -67,6 +67,12 @@ class Board:
         self._status = AgentStatus(generation=time.time_ns() // 1_000_000)
         self._changed = asyncio.Event()
         self._proven: set[str] = set()
+        self._published = time.monotonic()
+
+    @property
+    def silence(self) -> float:
+        """Seconds since somebody published, be it news or not."""
+        return time.monotonic() - self._published
 
     @property
     def lost(self) -> list[str]:
@@ -83,6 +89,7 @@ class Board:
         status = AgentStatus(
             revision=revision, message=message, triton=triton, models=tuple(models), generation=self._status.generation
         )
+        self._published = time.monotonic()
         if status == self._status:
             return
         wanted = {it.name for it in models if it.state is not ModelState.UNLOADING}
