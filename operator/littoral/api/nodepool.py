@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
@@ -41,7 +42,15 @@ class AcceleratorPrice(ApiModel):
 class Network(ApiModel):
     """How far away other pools are."""
 
-    round_trip: dict[str, Duration] = Field(default_factory=dict, max_length=256)
+    round_trip: Annotated[
+        dict[str, Duration],
+        Field(max_length=256),
+        Rule(
+            cel="self.all(pool, pool.matches('^[a-z0-9]([-a-z0-9]{0,33}[a-z0-9])?$'))",
+            holds=lambda it: all(re.fullmatch("[a-z0-9]([-a-z0-9]{0,33}[a-z0-9])?", pool) for pool in it),
+            message="keys must be names of NodePools, such as cloud",
+        ),
+    ] = Field(default_factory=dict)
     """Round-trip time to other pools, by the name of the pool, used until it is measured. Example: {cloud: 35ms}."""
 
 

@@ -118,10 +118,10 @@ class Table:
             )
         for operator in ("Gt", "Lt"):
             self.accepts(path, expression(operator=operator, values=["4000"]))
-            for wrong in ({"values": []}, {"values": ["1", "2"]}, {"values": ["1.5"]}, {"values": ["many"]}):
+            for wrong in ("", "1 2", "1.5", "many"):
                 self.refuses(
                     path,
-                    expression(operator=operator, **wrong),
+                    expression(operator=operator, values=wrong.split()),
                     says="Gt and Lt need exactly one value, a whole number such as 4000",
                     at=f"{first}.values",
                 )

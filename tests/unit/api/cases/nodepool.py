@@ -50,6 +50,8 @@ PRICED.refuses(f"{ACCELERATORS}[0].costPerHour", "1" * 33, says="Too long")
 
 ROUND_TRIP = "spec.network.roundTrip"
 accepts(ROUND_TRIP, {}, {"cloud": "35ms"}, {"here": "0s"}, {f"p{n}": "1ms" for n in range(256)})
+accepts(ROUND_TRIP, {"a" * 35: "1ms"})
+refuses(ROUND_TRIP, {"A": "1ms"}, {"a" * 36: "1ms"}, {"": "1ms"}, says="keys must be names of NodePools, such as cloud")
 refuses(ROUND_TRIP, {f"p{n}": "1ms" for n in range(257)}, says="must have at most 256 items")
 refuses(ROUND_TRIP, {"cloud": "35"}, {"cloud": "-1ms"}, says="should match", at=f"{ROUND_TRIP}.cloud")
 refuses(ROUND_TRIP, {"cloud": "1" * 31 + "ms"}, says="Too long", at=f"{ROUND_TRIP}.cloud")
