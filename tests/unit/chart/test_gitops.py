@@ -49,10 +49,3 @@ def test_the_application_gives_values_that_the_chart_takes() -> None:
     source = operator["spec"]["source"]
     assert (ROOT / source["path"] / "Chart.yaml").is_file()
     assert render(source["helm"]["valuesObject"], release=source["helm"]["releaseName"]).one("Deployment")
-
-
-def test_argo_cd_health_is_told_by_our_conditions() -> None:
-    (config,) = _objects(ARGO_CD / "argocd-cm.yaml")
-    customizations = yaml.safe_load(config["data"]["resource.customizations"])
-    script = customizations["littoral.dev/*"]["health.lua"]
-    assert all(word in script for word in ("observedGeneration", '"Ready"', '"Stalled"', "Healthy", "Degraded"))

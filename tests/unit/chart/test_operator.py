@@ -20,7 +20,7 @@ TABLE = {
 def options(rendered: Rendered, monkeypatch: pytest.MonkeyPatch, *, files: Path) -> Object:
     """What `littoral operator` makes of the container's arguments and environment."""
     for variable in rendered.container["env"]:
-        monkeypatch.setenv(variable["name"], variable["value"])
+        monkeypatch.setenv(variable["name"], variable.get("value", "from the Pod"))
     for volume in rendered.of("ConfigMap"):
         for name, text in volume["data"].items():
             (files / name).write_text(text)
@@ -37,6 +37,7 @@ def test_the_defaults_are_arguments_that_the_operator_takes(monkeypatch: pytest.
         "roles": ("hub", "site"),
         "namespace": NAMESPACE,
         "lease": "littoral-operator",
+        "identity": "from the Pod",
         "member": None,
         "triton_image": "nvcr.io/nvidia/tritonserver:25.10-py3",
         "triton_command": "tritonserver",
