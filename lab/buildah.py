@@ -58,14 +58,11 @@ class Buildah:
         self._call("build", "--layers", "--pull-never", *options, str(context))
 
     def save(self, image: str, *, archive: Path, references: Sequence[str]) -> str:
-        """Write ``image`` to an OCI archive that calls it by each of ``references``; the manifest's digest.
-
-        Layers stay uncompressed: the archive is read on this machine, where disk is cheaper than time.
-        """
+        """Write ``image`` to an OCI archive that calls it by each of ``references``; the manifest's digest."""
         archive.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".new-") as scratch:
             layout = Path(scratch, "layout")
-            self._call("push", "--disable-compression", "--quiet", image, f"oci:{layout}:{references[0]}")
+            self._call("push", "--quiet", image, f"oci:{layout}:{references[0]}")
             index = json.loads((layout / "index.json").read_text())
             (manifest,) = index["manifests"]
             index["manifests"] = [{**manifest, "annotations": _named(reference)} for reference in references]
