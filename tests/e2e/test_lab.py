@@ -1,0 +1,357 @@
+"""The lab itself, on this machine: real pods on two real nodes, and nothing left of it however it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import yaml
+
+from lab import cgroups, programs
+from lab.archive import write_archive
+from lab.machine import started
+from lab.state import LabFiles, LabState, cache_directory, host_interface
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root"),
+]
+
+ROOT = Path(__file__).parents[2]
+IMAGE = "localhost/probe:lab"
+NODES = ("--node", "edge-1:intel-npu=1,nvidia-gpu=2", "--node", "cloud", "--no-images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commands:
+    """The lab's and kubectl's command lines, for one lab."""
+
+    name: str
+
+    @property
+    def files(self) -> LabFiles:
+        return LabFiles(name=self.name, cache=cache_directory())
+
+    @property
+    def state(self) -> LabState:
+        state = self.files.read()
+        assert state is not None
+        return state
+
+    def lab(self, command: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "lab", command, "--name", self.name, *arguments]
+        result = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert not check or result.returncode == 0, result.stderr
+        return result
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        binary = programs.ensure(("kubernetes",), cache=cache_directory()).path("kubernetes", "kubectl")
+        line = [binary, "--kubeconfig", str(self.files.kubeconfig), *arguments]
+        result = subprocess.run(line, input=stdin, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, f"kubectl {' '.join(arguments)}: {result.stderr}"
+        return result.stdout
+
+    def get(self, *arguments: str) -> Any:
+        return json.loads(self.kubectl("get", *arguments, "--output=json"))
+
+    def status(self) -> Any:
+        return json.loads(self.lab("status", "--output", "json", check=False).stdout)
+
+    def program(self, machine: str, program: str) -> Any:
+        """What the status says of one program."""
+        found = next(item for item in self.status()["machines"] if item["name"] == machine)
+        return next(item for item in found["programs"] if item["name"] == program)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image of ``tools/probe``: it serves its pod's name on port 8080, or fetches a URL."""
+    target = tmp_path_factory.mktemp("images") / "probe.tar"
+    program = Path(programs.ensure(("probe",), cache=cache_directory()).path("probe"))
+    write_archive(target, reference=IMAGE, program=program, name="probe", arguments=["serve", ":8080"])
+    return target
+
+
+@pytest.fixture(scope="module")
+def commands(archive: Path) -> Iterator[Commands]:
+    """A lab that is up, with a pod and a Service on each of its two nodes."""
+    commands = Commands(name=f"test-{uuid4().hex[:6]}")
+    try:
+        commands.lab("up", *NODES)
+        commands.lab("load-images", str(archive))
+        for pool in ("edge", "cloud"):
+            commands.kubectl("apply", "-f", "-", stdin=_workload(pool))
+        commands.kubectl("wait", "--for=condition=Available", "deployment", "--all", "--timeout=60s")
+        yield commands
+    finally:
+        commands.lab("down", "--purge")
+
+
+def _workload(pool: str) -> str:
+    labels = {"app": f"probe-{pool}"}
+    container = {"name": "probe", "image": IMAGE, "imagePullPolicy": "Never"}
+    pod = {"nodeSelector": {"littoral.dev/pool": pool}, "terminationGracePeriodSeconds": 0, "containers": [container]}
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    metadata = {"name": f"probe-{pool}"}
+    return yaml.safe_dump_all(
+        [
+            {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": metadata,
+                "spec": {"selector": {"matchLabels": labels}, "template": template},
+            },
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": metadata,
+                "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": 8080}]},
+            },
+        ]
+    )
+
+
+def _pod(commands: Commands, pool: str) -> Any:
+    (pod,) = commands.get("pods", "--selector", f"app=probe-{pool}")["items"]
+    return pod
+
+
+def _name(commands: Commands, pool: str) -> str:
+    return str(_pod(commands, pool)["metadata"]["name"])
+
+
+def _fetch(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as response:
+        return str(response.read().decode().strip())
+
+
+def _await(condition: Callable[[], bool], *, timeout: float = 60) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true"
+        time.sleep(0.1)
+
+
+class TestUp:
+    def test_nodes_have_the_labels_of_their_place(self, commands: Commands) -> None:
+        labels = {item["metadata"]["name"]: item["metadata"]["labels"] for item in commands.get("nodes")["items"]}
+        assert set(labels) == {"edge-1", "cloud"}
+        for name, place in (("edge-1", "edge"), ("cloud", "cloud")):
+            assert {labels[name][f"littoral.dev/{key}"] for key in ("pool", "tier", "site")} == {place}
+
+    def test_devices_are_announced_and_a_pod_can_have_them(self, commands: Commands) -> None:
+        node = commands.get("node", "edge-1")
+        assert node["status"]["allocatable"]["npu.intel.com/accel"] == "1"
+        assert node["status"]["allocatable"]["nvidia.com/gpu"] == "2"
+        assert node["metadata"]["labels"]["nvidia.com/gpu.product"] == "NVIDIA-L4"
+        container = {"name": "probe", "image": IMAGE, "resources": {"limits": {"nvidia.com/gpu": "2"}}}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "gpu"}, "spec": {"containers": [container]}}
+        commands.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(pod))
+        commands.kubectl("wait", "--for=condition=Ready", "pod/gpu", "--timeout=60s")
+        assert commands.get("pod", "gpu")["spec"]["nodeName"] == "edge-1"
+        commands.kubectl("delete", "pod", "gpu", "--grace-period=0", "--force")
+
+    def test_status_tells_of_every_program(self, commands: Commands) -> None:
+        status = commands.status()
+        assert status["ready"]
+        assert {item["name"]: [program["name"] for program in item["programs"]] for item in status["machines"]} == {
+            "control-plane": ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "coredns"],
+            "edge-1": ["containerd", "kubelet", "kube-proxy"],
+            "cloud": ["containerd", "kubelet", "kube-proxy"],
+        }
+        assert all(item["memory"] > 50 << 20 for item in status["machines"])
+        assert {node["name"]: node["ready"] for node in status["nodes"]} == {"edge-1": "Ready", "cloud": "Ready"}
+        text = commands.lab("status").stdout
+        assert "kube-apiserver" in text
+        assert "npu.intel.com/accel=1" in text
+
+    def test_a_second_up_changes_nothing(self, commands: Commands) -> None:
+        before = commands.state
+        assert "is up already" in commands.lab("up", "--no-images").stderr
+        assert commands.state == before
+
+    def test_up_with_other_parts_is_refused(self, commands: Commands) -> None:
+        result = commands.lab("up", "--node", "other", "--no-images", check=False)
+        assert result.returncode == 1
+        assert "is up with other parts" in result.stderr
+
+    def test_images_that_are_there_are_left_alone(self, commands: Commands, archive: Path) -> None:
+        assert "every image is there already" in commands.lab("load-images", str(archive)).stderr
+
+
+class TestNetwork:
+    @pytest.mark.parametrize(
+        ("source", "url", "target"),
+        [
+            ("edge", "http://probe-cloud", "cloud"),
+            ("cloud", "http://probe-edge.default", "edge"),
+            ("edge", "http://probe-edge.default.svc.cluster.local", "edge"),
+        ],
+    )
+    def test_pods_reach_services_by_name(self, commands: Commands, source: str, url: str, target: str) -> None:
+        answer = commands.kubectl("exec", f"deployment/probe-{source}", "--", "/probe", "get", url)
+        assert answer.strip() == _name(commands, target)
+
+    def test_the_host_reaches_pods_and_services(self, commands: Commands) -> None:
+        for pool in ("edge", "cloud"):
+            name = _name(commands, pool)
+            service = commands.get("service", f"probe-{pool}")["spec"]["clusterIP"]
+            assert _fetch(f"http://{service}") == name
+            assert _fetch(f"http://{_pod(commands, pool)['status']['podIP']}:8080") == name
+
+    def test_logs_come_from_both_nodes(self, commands: Commands) -> None:
+        for pool in ("edge", "cloud"):
+            assert commands.kubectl("logs", f"deployment/probe-{pool}").startswith("serving probe-")
+
+    def test_ports_are_forwarded(self, commands: Commands) -> None:
+        binary = programs.ensure(("kubernetes",), cache=cache_directory()).path("kubernetes", "kubectl")
+        line = [binary, "--kubeconfig", str(commands.files.kubeconfig), "port-forward", "service/probe-edge", ":80"]
+        with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                port = process.stdout.readline().split("127.0.0.1:")[1].split()[0]
+                assert _fetch(f"http://127.0.0.1:{port}") == _name(commands, "edge")
+            finally:
+                process.terminate()
+
+    def test_the_host_is_left_as_it_was(self, commands: Commands) -> None:
+        """Nothing of the lab listens on the host, mounts there, or writes where a kubelet would."""
+        assert str(commands.files.directory) not in Path("/proc/self/mounts").read_text()
+        inside = cgroups.processes(lab=commands.name)
+        listening = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout
+        assert not [pid for pid in inside if f"pid={pid}," in listening]
+
+
+class TestRecovery:
+    def test_a_killed_kubelet_comes_back_with_its_devices(self, commands: Commands) -> None:
+        before = commands.program("edge-1", "kubelet")
+        os.kill(before["pid"], signal.SIGKILL)
+        _await(lambda: commands.program("edge-1", "kubelet")["pid"] not in (0, before["pid"]))
+        _await(lambda: bool(commands.status()["ready"]))
+        assert commands.get("node", "edge-1")["status"]["allocatable"]["nvidia.com/gpu"] == "2"
+
+    def test_pods_outlive_a_killed_containerd(self, commands: Commands) -> None:
+        name, before = _name(commands, "edge"), commands.program("edge-1", "containerd")
+        address = _pod(commands, "edge")["status"]["podIP"]
+        os.kill(before["pid"], signal.SIGKILL)
+        assert _fetch(f"http://{address}:8080") == name
+        _await(lambda: commands.program("edge-1", "containerd")["pid"] not in (0, before["pid"]))
+        _await(lambda: bool(commands.status()["ready"]))
+        assert _name(commands, "edge") == name
+
+    def test_a_killed_etcd_comes_back_with_its_objects(self, commands: Commands) -> None:
+        before, name = commands.program("control-plane", "etcd"), _name(commands, "cloud")
+        os.kill(before["pid"], signal.SIGKILL)
+        _await(lambda: commands.program("control-plane", "etcd")["pid"] not in (0, before["pid"]))
+        _await(lambda: bool(commands.status()["ready"]))
+        assert _name(commands, "cloud") == name
+
+
+def _kill_programs(commands: Commands) -> None:
+    victims = (("edge-1", "kubelet"), ("edge-1", "containerd"), ("control-plane", "etcd"))
+    for pid in [commands.program(*victim)["pid"] for victim in victims]:
+        os.kill(pid, signal.SIGKILL)
+
+
+def _kill_init(commands: Commands) -> None:
+    for machine in commands.state.machines:
+        if machine.name != "cloud":
+            os.kill(machine.init, signal.SIGKILL)
+
+
+def _kill_launcher(commands: Commands) -> None:
+    for machine in commands.state.machines:
+        os.kill(machine.launcher, signal.SIGKILL)
+
+
+def _lose_state(commands: Commands) -> None:
+    (commands.files.directory / "state.json").unlink()
+
+
+@pytest.mark.parametrize(
+    "violence", [_kill_programs, _kill_init, _kill_launcher, _lose_state], ids=lambda function: function.__name__[1:]
+)
+def test_down_leaves_nothing_after(violence: Callable[[Commands], None], archive: Path) -> None:
+    commands = Commands(name=f"test-{uuid4().hex[:6]}")
+    try:
+        commands.lab("up", *NODES)
+        commands.lab("load-images", str(archive))
+        commands.kubectl("apply", "-f", "-", stdin=_workload("edge"))
+        commands.kubectl("wait", "--for=condition=Available", "deployment", "--all", "--timeout=60s")
+        state, inside = commands.state, cgroups.processes(lab=commands.name)
+        namespaces = {
+            os.readlink(f"/proc/{machine.init}/ns/{kind}")
+            for machine in state.machines
+            for kind in ("net", "mnt", "pid", "ipc", "uts", "cgroup")
+        }
+        assert len(inside) > 15  # init, launcher, eight programs of Kubernetes and more, a shim and two containers
+        violence(commands)
+        commands.lab("down")
+        _assert_nothing_left(commands, state, inside, namespaces)
+        # What is left on disk does no harm to the next lab of this name, which starts empty.
+        commands.lab("up", *NODES)
+        assert commands.status()["ready"]
+        assert commands.get("deployments", "--all-namespaces")["items"] == []
+    finally:
+        commands.lab("down", "--purge")
+    assert not commands.files.directory.exists()
+
+
+def test_down_ends_an_up_that_was_killed_half_way() -> None:
+    commands = Commands(name=f"test-{uuid4().hex[:6]}")
+    line = [sys.executable, "-m", "lab", "up", "--name", commands.name, *NODES]
+    try:
+        with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            _await(lambda: len(cgroups.processes(lab=commands.name)) > 5)
+            process.kill()
+        inside = cgroups.processes(lab=commands.name)
+        state = commands.state
+        assert state.phase == "Starting"
+        commands.lab("down")
+        _assert_nothing_left(commands, state, inside, set())
+    finally:
+        commands.lab("down", "--purge")
+
+
+def _assert_nothing_left(commands: Commands, state: LabState, inside: set[int], namespaces: set[str]) -> None:
+    """No process, no cgroup, no mount, no namespace, no interface, no route of the lab is there any more."""
+    assert not [pid for pid in inside if _runs(pid)]
+    assert cgroups.directories(lab=commands.name) == []
+    assert str(commands.files.directory) not in Path("/proc/self/mounts").read_text()
+    # The kernel gives numbers of namespaces out anew, so only processes that are older than the lab's count.
+    youngest = max(machine.init_started for machine in state.machines)
+    assert not namespaces & _namespaces(until=youngest)
+    # A namespace of the network goes a moment after its last process, and takes the host's end of the veth with it.
+    interface = Path("/sys/class/net", host_interface(state.slot))
+    _await(lambda: not interface.exists(), timeout=10)
+    routes = subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout
+    assert interface.name not in routes
+
+
+def _runs(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return "littoral-lab" in Path(f"/proc/{pid}/cgroup").read_text()
+    return False
+
+
+def _namespaces(*, until: int) -> set[str]:
+    """The namespaces of all processes that had started by ``until`` (clock ticks since boot)."""
+    found: set[str] = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if started(int(process.name)) <= until:
+                found.update(os.readlink(link) for link in (process / "ns").iterdir())
+    return found
