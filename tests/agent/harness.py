@@ -127,9 +127,10 @@ class Agent:
 
     def start(self, *options: str) -> None:
         command = [
-            *(sys.executable, "-c", "from littoral.cli.agent import agent; agent()"),
+            *(sys.executable, "-m", "littoral.cli.main", "agent"),
             *("--config", str(self.config), "--cache", str(self.root / "cache")),
-            *("--repository", str(self.triton.repository), "--triton", f"127.0.0.1:{self.triton.grpc_port}"),
+            *("--repository", str(self.triton.repository), "--triton", f"127.0.0.1:{self.triton.port}"),
+            *("--triton-grpc", f"127.0.0.1:{self.triton.grpc_port}"),
             *("--listen", f"127.0.0.1:{self.port}", "--files-root", str(self.root / "files")),
             *("--drain", "500ms", "--log-format", "text", *options),
         ]

@@ -1,11 +1,13 @@
 """What the agent promises, seen from outside: its report and Triton's answers."""
 
 import asyncio
+import json
 import os
 import signal
 
 import pytest
 
+from littoral.agent.digest import of_directory
 from tests.agent.harness import Agent, load_on, model_of, network
 
 
@@ -51,6 +53,45 @@ async def test_models_come_back_after_triton_was_killed(agent: Agent) -> None:
     assert (await agent.get("/readyz"))[0] == 200
     assert await agent.infer("one") == 1
     assert await agent.infer("two") == 2
+
+
+async def test_a_triton_that_is_told_to_stop_is_not_ready_though_it_still_serves(agent: Agent) -> None:
+    agent.start()
+    agent.want("digits", agent.artifact(network(1)))
+    await agent.until_ready(agent.apply())
+    async with load_on(agent, "digits") as load:  # their connections are open, and keep Triton from stopping
+        await load.answered_by(1)
+        assert agent.triton.process is not None
+        agent.triton.process.terminate()
+        status = await agent.until(lambda it: not it["triton"]["ready"])
+        assert agent.triton.process.poll() is None
+    assert not model_of(status, "digits")["ready"]
+
+
+async def test_a_model_directory_is_served_with_its_configuration(agent: Agent) -> None:
+    folder = agent.root / "files" / "model"
+    (folder / "3").mkdir(parents=True)
+    (folder / "3" / "adder.onnx").write_bytes(network(1))
+    (folder / "labels.txt").write_text("one\n")
+    (folder / "config.pbtxt").write_text("""
+        name: "theirs"  # the Model has another name
+        platform: "onnxruntime_onnx"
+        default_model_filename: "adder.onnx"
+        version_policy { specific { versions: [3] } }
+        max_batch_size: 8
+        input { name: "x" data_type: TYPE_FP32 dims: 1 }
+        output { name: "y" data_type: TYPE_FP32 dims: 1 label_filename: "labels.txt" }
+        dynamic_batching { }
+    """)
+    agent.start()
+    agent.want("digits", {"uri": f"file://{folder}", "digest": f"sha256:{of_directory(folder)}"})
+    status = await agent.until_ready(agent.apply())
+    assert model_of(status, "digits")["version"] == 1
+    assert await agent.infer("digits") == 1
+    async with agent.session.get(f"{agent.triton.url}/v2/models/digits/config") as response:
+        config = json.loads(await response.text())
+    assert (config["max_batch_size"], config["name"]) == (8, "digits")
+    assert "dynamic_batching" in config
 
 
 async def test_a_restart_of_the_agent_disturbs_nothing(agent: Agent) -> None:

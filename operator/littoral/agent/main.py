@@ -30,6 +30,7 @@ class Options:
     state: Path
     repository: Path
     triton: str
+    triton_grpc: str
     listen: str
     files_root: Path | None
     claims_root: Path
@@ -41,7 +42,7 @@ class Options:
 async def run(options: Options) -> None:
     """Run the agent until it is told to stop and Triton is gone."""
     board, metrics = Board(), Metrics()
-    async with Triton(options.triton) as triton:
+    async with Triton(http=options.triton, grpc=options.triton_grpc) as triton:
         controller = Controller(
             config=ConfigFile(options.config, saved=options.state / "server.json"),
             fetcher=Fetcher(

@@ -1,7 +1,11 @@
-"""Triton, as the agent sees it: what is loaded, load, unload.
+"""Triton, as the agent sees it: whether it answers, what is loaded, load, unload.
 
-Over gRPC and not HTTP: Triton's HTTP endpoint loads a model on a thread that also serves inference connections, which
-then wait as long as the load takes; and it waits with its shutdown for each open HTTP connection, also for an idle one.
+Whether it answers is asked as a client would, over HTTP and with a new connection each time. The moment that Triton is
+told to stop, it resets new HTTP connections; on those that are open, and by gRPC, it says for up to 30 seconds that all
+is well, and an HTTP connection that stays open keeps it from stopping.
+
+Everything else is asked by gRPC: Triton's HTTP endpoint loads a model on a thread that also serves inference
+connections, which then wait as long as the load takes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,6 +15,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Any, Self
 
+import aiohttp
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
@@ -56,29 +61,36 @@ _GONE = ("StatusCode.UNAVAILABLE", "StatusCode.CANCELLED", "StatusCode.DEADLINE_
 
 
 class Triton:
-    """A client of one Triton, with one connection; to be used as a context manager."""
+    """A client of one Triton, to be used as a context manager."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, *, http: str, grpc: str) -> None:
         """
         Args:
-            address: host and port of Triton's gRPC endpoint.
+            http: host and port of Triton's HTTP endpoint.
+            grpc: host and port of Triton's gRPC endpoint.
         """
-        self._address = address
+        self._health = f"http://{http}/v2/health/live"
+        self._grpc = grpc
 
     async def __aenter__(self) -> Self:
-        self._client = InferenceServerClient(self._address, channel_args=_CHANNEL)
+        self._client = InferenceServerClient(self._grpc, channel_args=_CHANNEL)
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(force_close=True), timeout=aiohttp.ClientTimeout(total=PROBE_TIMEOUT)
+        )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._http.close()
         await self._client.close()
 
     async def alive(self) -> bool:
-        """Whether Triton answers."""
+        """Whether Triton answers new clients."""
         try:
-            return bool(await self._client.is_server_live(client_timeout=PROBE_TIMEOUT))
-        except InferenceServerException:
+            async with self._http.get(self._health) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
             return False
 
     async def observe(self) -> Observation:

@@ -35,7 +35,12 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 )
 @click.option("--state", type=_FOLDER, help="Where the last good desired state is kept.  [default: <cache>/state]")
 @click.option("--repository", type=_FOLDER, default="/models", help="Triton's model repository.")
-@click.option("--triton", default="127.0.0.1:8001", metavar="HOST:PORT", help="Triton's gRPC endpoint.")
+@click.option(
+    "--triton", default="127.0.0.1:8000", metavar="HOST:PORT", help="Triton's HTTP endpoint: whether it answers."
+)
+@click.option(
+    "--triton-grpc", default="127.0.0.1:8001", metavar="HOST:PORT", help="Triton's gRPC endpoint: load, unload."
+)
 @click.option("--listen", default="0.0.0.0:9400", metavar="HOST:PORT", help="Where status and metrics are served.")
 @click.option("--files-root", type=_FOLDER, help="What file:// artifacts may reach; they are refused without it.")
 @click.option(
