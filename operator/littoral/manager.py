@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,6 +44,8 @@ class Options:
     Attributes:
         roles: `hub`, `site` or both.
         namespace: where the Lease is.
+        identity: names this replica in the Lease. A restart under the same name takes its Lease up again at once; two
+            processes under one name would both write.
         member: the name under which this cluster dials in to its hub; None in the hub's own cluster.
         health_port: where kopf answers the liveness probe; 0 for nowhere.
         metrics_port: where Prometheus finds metrics; 0 for nowhere.
@@ -54,10 +54,10 @@ class Options:
 
     servers: ServerSettings
     namespace: str
+    identity: str
     roles: frozenset[str] = frozenset(ROLES)
     member: str | None = None
     lease: str = "littoral-operator"
-    identity: str = field(default_factory=lambda: f"{socket.gethostname()}_{os.getpid()}")
     health_port: int = 8080
     metrics_port: int = 9090
     device_table: Path | None = None
@@ -171,6 +171,8 @@ class _Manager:
         port = self._options.health_port
         await kopf.operator(
             registry=registry,
+            # Only kopf's peering would use it; its own guess needs a passwd entry, which a container's user lacks.
+            identity=self._options.identity,  # type: ignore[arg-type]
             standalone=True,  # The Lease elects; kopf's own peering is not needed.
             clusterwide=True,
             liveness_endpoint=f"http://0.0.0.0:{port}/healthz" if port else None,

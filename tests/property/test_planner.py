@@ -8,6 +8,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from littoral.api.assignment import AssignmentSpec
 from littoral.api.latencyslo import LatencySLO, Overflow
 from littoral.api.model import Model
 from littoral.api.nodepool import NodePool, Tier
@@ -122,6 +123,13 @@ def test_decisions_and_assignments_agree(world: World) -> None:
         for served in server.models
     }
     assert said == assigned
+
+
+@given(worlds())
+def test_an_assignment_read_back_is_the_one_that_was_written(world: World) -> None:
+    """Else every pass would write it anew."""
+    for spec in plan(world).assignments.values():
+        assert AssignmentSpec.parse(spec.dump()) == spec
 
 
 @given(worlds())

@@ -33,3 +33,7 @@ class _LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="littoral")
 def main() -> None:
     """Run NVIDIA Triton at the edge and in the cloud, placed by load and by what nodes can do."""
+
+
+if __name__ == "__main__":
+    main()

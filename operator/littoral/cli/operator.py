@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 import sys
 from pathlib import Path
 
@@ -16,6 +18,10 @@ from littoral.render.settings import CacheType
 @click.option("--role", "roles", type=click.Choice(["hub", "site"]), multiple=True, default=("hub", "site"),
               help="Plan for all pools, run what is assigned to this cluster, or both.")  # fmt: skip
 @click.option("--namespace", default="littoral-system", help="Namespace of the Lease.")
+@click.option("--lease", default="littoral-operator", help="Name of the Lease that elects the replica that writes.")
+@click.option(
+    "--identity", help="Name of this replica, such as its Pod's: the same after a restart, unique among replicas."
+)
 @click.option("--member", help="Name under which this cluster dials in to its hub; absent in the hub's own cluster.")
 @click.option("--triton-image", required=True, help="Image of the Triton Inference Server.")
 @click.option("--triton-command", default="tritonserver", help="Its command; empty for the image's own entrypoint.")
@@ -40,6 +46,8 @@ from littoral.render.settings import CacheType
 def operator(
     roles: tuple[str, ...],
     namespace: str,
+    lease: str,
+    identity: str | None,
     member: str | None,
     triton_image: str,
     triton_command: str,
@@ -77,11 +85,14 @@ def operator(
         verbose=verbose,
         log_format=kopf.LogFormat.JSON if log_format == "json" else kopf.LogFormat.FULL,
     )
-    # kopf tells of every event that it hands over; what comes of them is told by the passes.
-    logging.getLogger("kopf.objects").setLevel(logging.DEBUG if verbose else logging.WARNING)
+    # kopf tells of every event that it hands over and of every probe; what comes of them is told by the passes.
+    for name in ("kopf.objects", "kopf.activities", "aiohttp.access"):
+        logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.WARNING)
     options = manager.Options(
         roles=frozenset(roles),
         namespace=namespace,
+        lease=lease,
+        identity=identity or f"{socket.gethostname()}_{os.getpid()}",
         member=member,
         health_port=health_port,
         metrics_port=metrics_port,

@@ -11,7 +11,7 @@ from littoral.api.meta import NodeSelector
 from littoral.api.model import Model, Variant
 from littoral.api.nodepool import NodePool
 from littoral.api.quantity import format_quantity, parse_quantity
-from littoral.api.serving import ServedModel
+from littoral.api.serving import Artifact, ServedModel
 from littoral.core.hardware import CPU, Device, Node
 from littoral.core.plan import Reason, Rejection
 from littoral.core.world import World
@@ -119,7 +119,7 @@ class Ledger:
                 name=model.name,
                 variant=variant.name,
                 backend=variant.backend,
-                artifact=variant.artifact,
+                artifact=Artifact(uri=variant.artifact.uri, digest=variant.artifact.digest),
                 parameters=variant.parameters,
             )
         )

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     NO_NODE = "NoNode"
     NO_VARIANT_FITS = "NoVariantFits"
     POOL_FULL = "PoolFull"
+    SIGNATURE_UNSUPPORTED = "SignatureUnsupported"
     SITE_NOT_SELECTED = "SiteNotSelected"
     STAYS_AT_SITE = "StaysAtSite"
     UNSUPPORTED_BACKEND = "UnsupportedBackend"

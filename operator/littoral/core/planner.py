@@ -54,7 +54,7 @@ def _seat(
     seats: list[Seat] = []
     rejections: list[Rejection] = []
     for pool in pools:
-        barred = _barred(pool, slos=slos, seats=len(seats), most=model.spec.scaling.max_replicas)
+        barred = _barred(model, pool, slos=slos, seats=len(seats))
         if barred is not None:
             rejections.append(barred)
             continue
@@ -79,8 +79,16 @@ def _seat(
     return seats, rejections
 
 
-def _barred(pool: NodePool, *, slos: Sequence[LatencySLO], seats: int, most: int) -> Rejection | None:
+def _barred(model: Model, pool: NodePool, *, slos: Sequence[LatencySLO], seats: int) -> Rejection | None:
     """Why the Model may not run in the pool at all, whatever the variant."""
+    if model.spec.verification is not None:
+        # Failing closed: whoever asks for a signature must not be served what nobody has checked.
+        return Rejection(
+            pool=pool.name,
+            reason=Reason.SIGNATURE_UNSUPPORTED,
+            message="this version cannot check signatures: remove spec.verification to rely on the digest alone",
+        )
+    most = model.spec.scaling.max_replicas
     if seats >= most:
         return Rejection(
             pool=pool.name,

@@ -8,6 +8,7 @@ from typing import Final
 
 from littoral.api import conditions
 from littoral.api.assignment import AssignedModelStatus, Assignment
+from littoral.api.base import shorten
 from littoral.api.latencyslo import LatencySLO, LatencySLOStatus
 from littoral.api.meta import Condition
 from littoral.api.model import Model, ModelStatus, Placement, Rejection
@@ -17,7 +18,8 @@ from littoral.api.serving import ModelState
 from littoral.core import plan as core
 from littoral.core.world import World, key_of, selects
 
-_MESSAGE_MOST: Final = 1024
+# A status must fit into etcd's 1.5 MiB whatever the number of pools; the totals count all of them.
+_LISTED_MOST: Final = 500
 
 
 def model_status(
@@ -42,10 +44,10 @@ def model_status(
         selector=f"serves.littoral.dev/{model.name}=true",
         placed=f"{len(ready)}/{len(placements)}",
         url=f"http://{model.name}.{model.namespace}",
-        placements=placements,
+        placements=placements[:_LISTED_MOST],
         rejections=tuple(
-            Rejection(pool=r.pool, variant=r.variant, reason=r.reason, message=_cut(r.message))
-            for r in decision.rejections
+            Rejection(pool=r.pool, variant=r.variant, reason=r.reason, message=shorten(r.message))
+            for r in decision.rejections[:_LISTED_MOST]
         ),
     )
 
@@ -65,7 +67,7 @@ def _placement(placed: core.Placement, *, pool: NodePool, said: AssignedModelSta
         ready_replicas=said.ready_replicas,
         state=said.state,
         reason=placed.reason,
-        message=_cut(message),
+        message=shorten(message),
     )
 
 
@@ -191,7 +193,3 @@ def _pool_conditions(pool: NodePool, *, nodes: int, usable: int, world: World, n
     if not nodes:
         reason, message = "NoNode", "no node has the labels that nodeSelector asks for: label one"
     return conditions.reconciling(before, reason=reason, message=message, generation=generation, now=now)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _MESSAGE_MOST else text[: _MESSAGE_MOST - 1] + "…"

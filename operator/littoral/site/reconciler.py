@@ -102,12 +102,24 @@ class Reconciler:
             if live is not None and covers(live, comparable | {"metadata": metadata}):
                 continue
             try:
+                if live is None and await self._is_foreign(key):
+                    troubles[(key.namespace, key.name)] = (
+                        f"{key} is there already and not Littoral's: delete it, or rename the Model"
+                    )
+                    continue
                 await self._client.apply(manifest, manager=FIELD_MANAGER)
                 logger.info("applied %s", key)
             except ApiError as error:
                 logger.warning("%s was refused: %s", key, error)
                 troubles[(key.namespace, key.name)] = f"the API server refused {key}: {error}"
         return troubles
+
+    async def _is_foreign(self, key: ChildKey) -> bool:
+        """Whether somebody else's object has the name already: it is never taken over."""
+        found = await self._client.get(_RESOURCES[key.kind], namespace=key.namespace, name=key.name)
+        if found is None:
+            return False
+        return (found["metadata"].get("labels") or {}).get(names.MANAGED_BY) != names.MANAGER
 
     async def _prune(self, desired: dict[ChildKey, Manifest]) -> bool:
         # The children of an Assignment that cannot be read go on as they are: nobody knows what it asks for.

@@ -8,6 +8,7 @@ from typing import Final
 
 from littoral.api import conditions
 from littoral.api.assignment import AssignedModelStatus, Assignment, AssignmentStatus, Server, ServerReport
+from littoral.api.base import shorten
 from littoral.api.meta import Condition
 from littoral.api.serving import ModelState, ServedModel, ServerStatus
 from littoral.api.serving import ModelStatus as AgentModelStatus
@@ -25,7 +26,6 @@ _PROGRESS: Final = (
     ModelState.UNLOADING,
     ModelState.READY,
 )
-_MESSAGE_MOST: Final = 1024
 
 
 def report(
@@ -74,7 +74,7 @@ def _server(
         namespace=server.namespace,
         replicas=len(pods),
         ready_replicas=sum(pod.ready for pod in pods),
-        message=_cut(troubles[0]) if troubles else None,
+        message=shorten(troubles[0]) if troubles else None,
         models=tuple(
             _model(
                 model,
@@ -112,7 +112,7 @@ def _model(model: ServedModel, *, said: Sequence[AgentModelStatus], ready: int, 
         digest=model.artifact.digest,
         state=state,
         ready_replicas=ready,
-        message=_cut(message),
+        message=shorten(message),
     )
 
 
@@ -128,7 +128,7 @@ def _conditions(assignment: Assignment, *, servers: Sequence[ServerReport], now:
     ]
     if failed:
         return conditions.stalled(
-            before, reason="ModelFailed", message=_cut("; ".join(failed)), generation=generation, now=now
+            before, reason="ModelFailed", message=shorten("; ".join(failed)), generation=generation, now=now
         )
     waiting = [
         f"{server.namespace}/{server.name}: {server.message or _progress(server)}"
@@ -137,7 +137,7 @@ def _conditions(assignment: Assignment, *, servers: Sequence[ServerReport], now:
     ]
     if waiting:
         return conditions.reconciling(
-            before, reason="Progressing", message=_cut("; ".join(waiting)), generation=generation, now=now
+            before, reason="Progressing", message=shorten("; ".join(waiting)), generation=generation, now=now
         )
     return conditions.ready(
         before,
@@ -151,7 +151,3 @@ def _conditions(assignment: Assignment, *, servers: Sequence[ServerReport], now:
 def _progress(server: ServerReport) -> str:
     ready = sum(model.state == ModelState.READY for model in server.models)
     return f"{server.ready_replicas} Pods ready, {ready} of {len(server.models)} models ready"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _MESSAGE_MOST else text[: _MESSAGE_MOST - 1] + "…"

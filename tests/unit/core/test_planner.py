@@ -240,5 +240,12 @@ def test_a_node_belongs_to_the_first_pool_by_name() -> None:
     assert placed(plan(world)) == [("a", "onnx-cpu")]
 
 
+def test_a_signature_that_nobody_can_check_keeps_a_model_out() -> None:
+    signed = model(verification={"publicKeySecretRef": {"name": "release-key"}})
+    decided = plan(World(models=(signed,), pools=(pool(),), nodes=(node(),)))
+    assert placed(decided) == []
+    assert reasons(decided) == [("edge", None, Reason.SIGNATURE_UNSUPPORTED)]
+
+
 def test_an_empty_world_has_an_empty_plan() -> None:
     assert plan(World()) == Plan(assignments={}, decisions={})
