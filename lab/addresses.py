@@ -78,6 +78,10 @@ class AddressPlan:
         self._check(index)
         return self._network(index, 24)
 
+    def pod_networks(self, nodes: int) -> list[IPv4Network]:
+        """The addresses of the pods on each of the first ``nodes`` real nodes."""
+        return [self.node_pods(index) for index in range(nodes)]
+
     @staticmethod
     def _check(index: int) -> None:
         if not 0 <= index < MAX_NODES:

@@ -102,14 +102,15 @@ def kill(*, lab: str, machine: str | None = None, timeout: float = 10.0) -> int:
     return len(killed)
 
 
-def remove(*, lab: str) -> int:
-    """Remove the lab's cgroups, and the top one when no other lab is left; how many were removed."""
+def remove(*, lab: str, machine: str | None = None) -> int:
+    """Remove these cgroups, and the top one when no lab is left in it; how many were removed."""
     removed = 0
-    for top in directories(lab=lab):
+    for top in directories(lab=lab, machine=machine):
         for path in sorted(_below(top), key=lambda path: len(path.parts), reverse=True):
             removed += _remove(path)
+    for hierarchy in hierarchies():
         with contextlib.suppress(OSError):
-            top.parent.rmdir()
+            (hierarchy / _TOP).rmdir()
     return removed
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from lab import programs
 from lab import status as lab_status
 from lab.cluster import ENGINES, Lab, Wish
 from lab.devices import device_classes
@@ -137,6 +138,36 @@ def load_images(name: str, archives: tuple[Path, ...]) -> None:
     """
     for line in _lab(name).load_images(archives) or ["every image is there already"]:
         say(line)
+
+
+@main.command()
+@_name
+@click.argument("node")
+def reboot(name: str, node: str) -> None:
+    """Cut a node's power and start it again: its disk stays, everything that ran on it is gone.
+
+    \b
+    Example:
+      python -m lab reboot edge
+    """
+    _lab(name).reboot(node)
+
+
+@main.command("programs")
+@click.argument("modules", nargs=-1, metavar="[MODULE]...")
+def build_programs(modules: tuple[str, ...]) -> None:
+    """Build programs of the lab (the folders of tools/) into the cache, and print where they are.
+
+    \b
+    Example:
+      python -m lab programs helm
+    """
+    unknown = set(modules) - set(programs.MODULES)
+    if unknown:
+        raise LabError(f"{', '.join(sorted(unknown))}: no such module; there are {', '.join(programs.MODULES)}")
+    built = programs.ensure(modules or programs.MODULES, cache=cache_directory())
+    for directory in built.directories.values():
+        click.echo(directory)
 
 
 def _lab(name: str) -> Lab:

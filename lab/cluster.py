@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import shutil
 import time
@@ -71,7 +72,7 @@ class Lab:
                 self._clear(state)
                 state = self._start(engine, self._claim(wish), built)
             if state.nodes:
-                self._load(archives, self._images(engine, state, built))
+                self._load(archives, self._images(engine, state, built), fresh=state.phase == "Starting")
             self._await_ready(engine, state)
             state = replace(state, phase="Up")
             self.files.write(state)
@@ -97,6 +98,30 @@ class Lab:
                 shutil.rmtree(self.files.directory)
                 done.append(f"removed {self.files.directory}")
             return done
+
+    def reboot(self, name: str) -> None:
+        """Cut the power of the node ``name`` and start it again; returns once it is Ready."""
+        with self.files.lock():
+            state = self.files.read()
+            if state is None or not machine.running(state.machines[0]):
+                raise LabError(f"lab {self.files.name} is not up: python -m lab up --name {self.files.name}")
+            names = [node.name for node in state.nodes]
+            if name not in names:
+                raise LabError(f"lab {self.files.name} has no node {name!r}, only {', '.join(names) or 'none'}")
+            plan, index, member = AddressPlan(slot=state.slot), names.index(name), self.machine(name)
+            client, head = self.client(), state.machines[0].init
+            pods = _pod_networks(client, state) if state.engine == "k3s" else plan.pod_networks(len(names))
+            since = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+            with step(f"reboot of node {name}"):
+                machine.stop(tuple(known for known in state.machines if known.name == name), timeout=0)
+                cgroups.kill(lab=self.files.name, machine=name)
+                cgroups.remove(lab=self.files.name, machine=name)
+                network.unwire_node(index=index, control_plane=head)
+                started, process = member.start(member.last_spec())
+                self.files.write(state.with_machine(started))
+                network.wire_node(plan=plan, index=index, pid=started.init, control_plane=head, pods=pods)
+                machine.go(process)
+                self._await(f"node {name} to be Ready", name, partial(_node_ready, client, name, since), timeout=90)
 
     def client(self) -> Client:
         """A client with the administrator's credentials."""
@@ -145,14 +170,11 @@ class Lab:
                 processes.append(process)
                 state = state.with_machine(started)
                 self.files.write(state)
-            pids = [started.init for started in state.machines]
-            pods = [plan.node_pods(index) for index, _ in enumerate(state.nodes)]
-            network.wire(
-                plan=plan,
-                control_plane=pids[0],
-                nodes=pids[1:],
-                pods=pods if engine.plans_pod_networks else [],
-            )
+            pods = plan.pod_networks(len(state.nodes)) if engine.plans_pod_networks else []
+            head, *nodes = state.machines
+            network.wire_control_plane(plan=plan, pid=head.init, pods=pods)
+            for index, node in enumerate(nodes):
+                network.wire_node(plan=plan, index=index, pid=node.init, control_plane=head.init, pods=pods)
             for process in processes:
                 machine.go(process)
         with step("control plane ready"):
@@ -179,10 +201,12 @@ class Lab:
             NodeImages(machine=member, socket=engine.containerd_socket, programs=built) for member in state.machines[1:]
         ]
 
-    def _load(self, archives: Sequence[Path], nodes: Sequence[NodeImages]) -> None:
+    def _load(self, archives: Sequence[Path], nodes: Sequence[NodeImages], *, fresh: bool) -> None:
         with step("images in the nodes"):
             for node in nodes:
                 self._await("containerd", node.machine.name, node.answers, timeout=60)
+                if fresh:
+                    node.drop_predecessors(archives)
             for line in load(archives, nodes=nodes):
                 say(f"   {line}")
 
@@ -245,12 +269,16 @@ def _check_same(state: LabState, wish: Wish) -> None:
         )
 
 
-def _node_ready(client: Client, name: str) -> bool:
+def _node_ready(client: Client, name: str, since: datetime.datetime | None = None) -> bool:
+    """Whether the node is Ready by word of its kubelet at or after ``since``."""
     try:
         conditions = client.get(f"/api/v1/nodes/{name}")["status"].get("conditions", [])
     except ApiError:
         return False
-    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+    for condition in conditions:
+        if condition["type"] == "Ready" and condition["status"] == "True":
+            return since is None or datetime.datetime.fromisoformat(condition["lastHeartbeatTime"]) >= since
+    return False
 
 
 def _enough_fake_nodes(client: Client, count: int) -> bool:

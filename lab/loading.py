@@ -46,6 +46,22 @@ class NodeImages:
             self._ctr("images", "import", "--snapshotter=overlayfs", str(archive))
         return missing
 
+    def drop_predecessors(self, archives: Iterable[Path]) -> list[str]:
+        """Remove other tags of the repositories in the archives, which later builds left behind; what was removed.
+
+        Only for a node without pods: a container whose image is gone does not start again.
+        """
+        wanted = {reference for path in archives for reference in read_archive(path)}
+        repositories = {reference.rpartition(":")[0] for reference in wanted}
+        present = self.digests()
+        stale = {name for name in present if name.rpartition(":")[0] in repositories and name not in wanted}
+        kept = {digest for name, digest in present.items() if name not in stale and not name.startswith("sha256:")}
+        # Beside each name the kubelet's view has one by the image's identity, which would keep the content.
+        unnamed = {name for name, digest in present.items() if name.startswith("sha256:") and digest not in kept}
+        if stale:
+            self._ctr("images", "remove", *sorted(stale | unnamed))
+        return sorted(stale)
+
     def _ctr(self, *arguments: str) -> str:
         # A process's root leads into its mount namespace: the socket needs no way out of the machine.
         socket = f"/proc/{self.machine.init}/root{self.socket}"

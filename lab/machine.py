@@ -47,7 +47,6 @@ class Machine:
             (var / name).mkdir(parents=True, exist_ok=True)
         (var / "tmp").chmod(0o1777)
         (var / "run").symlink_to("/run")
-        (self.directory / "programs.json").unlink(missing_ok=True)
 
     def start(self, spec: MachineSpec) -> tuple[MachineState, subprocess.Popen[bytes]]:
         """Start its init, which waits for its network: ``go`` tells it that it is wired.
@@ -55,6 +54,7 @@ class Machine:
         Raises ``LabError`` with the end of its log when it does not come that far.
         """
         (self.directory / "machine.json").write_text(spec.to_json())
+        (self.directory / "programs.json").unlink(missing_ok=True)
         log = self.directory / "log" / "init.log"
         command = [
             *(
@@ -105,6 +105,10 @@ class Machine:
             init_started=started(init),
         )
         return state, process
+
+    def last_spec(self) -> MachineSpec:
+        """What it was started with."""
+        return MachineSpec.from_json((self.directory / "machine.json").read_text())
 
     def programs(self) -> list[ProgramStatus]:
         """What its init last said of its programs."""

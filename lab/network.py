@@ -27,34 +27,48 @@ CONTROL_PLANE_SYSCTLS = {**SYSCTLS, "net.bridge.bridge-nf-call-iptables": "0"}
 _BRIDGE = "lab0"
 
 
-def wire(*, plan: AddressPlan, control_plane: int, nodes: Sequence[int], pods: Sequence[IPv4Network]) -> None:
-    """Wire the machines whose PID 1 is given (as the host numbers them); ``nodes`` in the order of their addresses.
+def wire_control_plane(*, plan: AddressPlan, pid: int, pods: Sequence[IPv4Network]) -> None:
+    """Make the bridge in the control plane's machine, whose PID 1 is ``pid``, and the host's way to the lab.
 
-    ``pods`` are the networks of their pods in the same order, or nothing when those are not known yet.
+    ``pods`` are the networks of the nodes' pods in the order of the nodes; nothing while those are not known.
     """
-    length = plan.machines.prefixlen
-    # Requests of the API server to Services (webhooks) go by way of a node, whose kube-proxy translates them.
-    routes = [f"route add {network} via {plan.node(index)}" for index, network in enumerate(pods)]
-    services = [f"route add {plan.services} via {plan.node(0)}"] if nodes else []
+    interface, length = host_interface(plan.slot), plan.machines.prefixlen
     _ip(
         [
             f"link add {_BRIDGE} type bridge",
             f"addr add {plan.control_plane}/{length} dev {_BRIDGE}",
             f"link set {_BRIDGE} up",
-            *(f"link add node{i} type veth peer name eth0 netns {pid}" for i, pid in enumerate(nodes)),
-            *(f"link set node{i} master {_BRIDGE} up" for i, _ in enumerate(nodes)),
-            *routes,
-            *services,
         ],
-        pid=control_plane,
+        pid=pid,
     )
-    for index, pid in enumerate(nodes):
-        others = [route for number, route in enumerate(routes) if number != index]
-        _ip([f"addr add {plan.node(index)}/{length} dev eth0", "link set eth0 up", *others], pid=pid)
-    interface = host_interface(plan.slot)
-    _ip([f"link add {interface} type veth peer name host netns {control_plane}"])
-    _ip([f"link set host master {_BRIDGE} up"], pid=control_plane)
-    _ip([f"addr add {plan.host}/{length} dev {interface}", f"link set {interface} up", *routes, *services])
+    _ip([f"link add {interface} type veth peer name host netns {pid}"])
+    _ip([f"link set host master {_BRIDGE} up"], pid=pid)
+    _ip([f"addr add {plan.host}/{length} dev {interface}", f"link set {interface} up"])
+    # Requests to Services, from the host and from the API server (webhooks), go by way of a node, whose kube-proxy
+    # translates them.
+    services = [f"route add {plan.services} via {plan.node(0)}"]
+    for place in (pid, None):
+        _ip([*_routes(plan, pods), *services], pid=place)
+
+
+def wire_node(*, plan: AddressPlan, index: int, pid: int, control_plane: int, pods: Sequence[IPv4Network]) -> None:
+    """Wire the node ``index``, whose PID 1 is ``pid``, to the bridge in the machine of ``control_plane``."""
+    name = f"node{index}"
+    _ip([f"link add {name} type veth peer name eth0 netns {pid}"], pid=control_plane)
+    _ip([f"link set {name} master {_BRIDGE} up"], pid=control_plane)
+    address = f"{plan.node(index)}/{plan.machines.prefixlen}"
+    others = [route for number, route in enumerate(_routes(plan, pods)) if number != index]
+    _ip([f"addr add {address} dev eth0", "link set eth0 up", *others], pid=pid)
+
+
+def unwire_node(*, index: int, control_plane: int) -> None:
+    """Remove what a node that died may still have on the bridge; the kernel takes a moment for that by itself."""
+    command = ["nsenter", f"--net=/proc/{control_plane}/ns/net", "ip", "link", "delete", f"node{index}"]
+    subprocess.run(command, check=False, capture_output=True)
+
+
+def _routes(plan: AddressPlan, pods: Sequence[IPv4Network]) -> list[str]:
+    return [f"route add {network} via {plan.node(index)}" for index, network in enumerate(pods)]
 
 
 def route_pods(*, plan: AddressPlan, pods: Sequence[IPv4Network]) -> None:

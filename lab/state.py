@@ -51,7 +51,9 @@ class LabState:
     machines: tuple[MachineState, ...] = ()
 
     def with_machine(self, machine: MachineState) -> LabState:
-        """The same with one machine more."""
+        """The same with one machine more, or with the one of its name replaced."""
+        if machine.name in [known.name for known in self.machines]:
+            return replace(self, machines=tuple(machine if m.name == machine.name else m for m in self.machines))
         return replace(self, machines=(*self.machines, machine))
 
     def to_json(self) -> str:

@@ -259,6 +259,21 @@ class TestRecovery:
         _await(lambda: bool(commands.status()["ready"]))
         assert _name(commands, "cloud") == name
 
+    def test_a_node_that_reboots_serves_again(self, commands: Commands) -> None:
+        name = _name(commands, "edge")
+        before = commands.program("edge-1", "kubelet")
+        commands.lab("reboot", "edge-1")
+        assert commands.program("edge-1", "kubelet")["pid"] != before["pid"]
+
+        def restarted() -> bool:
+            status = _pod(commands, "edge")["status"]["containerStatuses"][0]
+            return bool(status["ready"] and status["restartCount"] == 1)
+
+        _await(restarted)
+        service = commands.get("service", "probe-edge")["spec"]["clusterIP"]
+        assert _fetch(f"http://{service}") == name
+        assert commands.status()["ready"]
+
 
 def _kill_programs(commands: Commands) -> None:
     victims = (("edge-1", "kubelet"), ("edge-1", "containerd"), ("control-plane", "etcd"))
