@@ -69,6 +69,14 @@ class Cluster:
             "apply", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
         )
 
+    def describe_pods(self, namespace: str) -> str:
+        """Return the Pods and the latest events of a namespace, for a message about what goes wrong there."""
+        where = f"--namespace={namespace}"
+        pods = self.run("get", "pods", where, "--output=wide").rstrip() or "There are no Pods."
+        events = self.run("get", "events", where, "--sort-by=.lastTimestamp", "--no-headers").splitlines()
+        advice = f"Look further: kubectl describe pods {where}; kubectl logs {where} POD --all-containers"
+        return "\n".join([pods, "Latest events:", *events[-10:], advice])
+
     @contextmanager
     def proxy(self, *, namespace: str) -> Iterator[str]:
         """Open a way to the Services of a namespace and yield its host and port on this machine.

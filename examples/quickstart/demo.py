@@ -101,6 +101,7 @@ class Demo:
         for model in self.cluster.items("models.littoral.dev", f"--namespace={NAMESPACE}"):
             for line in describe_places(model):
                 self.console.say(line)
+        self.console.say(self.cluster.run("get", "pods", f"--namespace={NAMESPACE}", "--output=wide"))
 
     def measure_accuracy(self, test: Digits) -> None:
         """Compare the accuracy through Triton with that of the same file run here; raise DemoError if they differ."""
@@ -160,17 +161,19 @@ def _first_answer(client: ModelClient) -> None:
             return
 
 
-def _ask_lab(*arguments: str) -> str:
+def _lab(*arguments: str, capture: bool = True) -> str:
     command = [sys.executable, "-m", *arguments]
-    done = subprocess.run(command, cwd=setting_up.ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=setting_up.ROOT, stdout=subprocess.PIPE if capture else None, text=True, check=False
+    )
     if done.returncode != 0:
-        raise DemoError(f"{done.stderr.strip()}\nBring the lab up first: make lab-up")
-    return done.stdout
+        raise DemoError(f"`python -m {' '.join(arguments)}` failed: what it says stands above.")
+    return done.stdout or ""
 
 
 def _lab_images() -> Images:
     """Return the images as the checkout is now, by names that change with their content: a stale one never runs."""
-    references = [line.split()[0] for line in _ask_lab("lab.images").splitlines()]
+    references = [line.split()[0] for line in _lab("lab.images").splitlines()]
     by_name = {reference.rpartition("/")[2].partition(":")[0]: reference for reference in references}
     return Images(
         littoral=by_name["littoral"],
@@ -235,7 +238,9 @@ def main(
     """Install Littoral, apply three Models, ask them, see where they run and why, and replace one under load."""
     try:
         if cluster == "lab":
-            kubeconfig = Path(_ask_lab("lab", "kubeconfig", "--name", lab_name).strip())
+            # Quick if the lab is up: then it only makes sure that the nodes have the images of this checkout.
+            _lab("lab", "up", "--name", lab_name, capture=False)
+            kubeconfig = Path(_lab("lab", "kubeconfig", "--name", lab_name).strip())
             target, images = connect(kubeconfig=kubeconfig), _lab_images()
         else:
             images = _registry_images(registry=image_registry, tag=image_tag, triton=triton_image)

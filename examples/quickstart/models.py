@@ -75,9 +75,4 @@ def _explain_delay(cluster: Cluster, models: list[Any], *, namespace: str, timeo
             lines.append(f"Model {model['metadata']['name']}: {describe_progress(model)}")
             for name, condition in _conditions(model).items():
                 lines.append(f"  {name}={condition['status']} {condition['reason']}: {condition['message']}")
-    where = f"--namespace={namespace}"
-    lines.append(cluster.run("get", "pods", where, "--output=wide").rstrip() or "There are no Pods.")
-    events = cluster.run("get", "events", where, "--sort-by=.lastTimestamp", "--no-headers").splitlines()
-    lines += ["Latest events:", *events[-10:]]
-    lines.append(f"Look further: kubectl describe models {where}; kubectl logs {where} POD --all-containers")
-    return "\n".join(lines)
+    return "\n".join([*lines, cluster.describe_pods(namespace)])

@@ -82,11 +82,14 @@ def install(cluster: Cluster, *, images: Images, ca_crt: bytes, timeout: float) 
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(values, file)
         file.flush()
-        cluster.run_helm(
-            "upgrade", "--install", _RELEASE, str(CHART),
-            f"--namespace={_RELEASE_NAMESPACE}", "--create-namespace",
-            f"--values={file.name}", "--wait", f"--timeout={timeout:.0f}s",
-        )  # fmt: skip
+        try:
+            cluster.run_helm(
+                "upgrade", "--install", _RELEASE, str(CHART),
+                f"--namespace={_RELEASE_NAMESPACE}", "--create-namespace",
+                f"--values={file.name}", "--wait", f"--timeout={timeout:.0f}s",
+            )  # fmt: skip
+        except DemoError as error:
+            raise DemoError(f"{error}\n{cluster.describe_pods(_RELEASE_NAMESPACE)}") from error
 
 
 def apply_quickstart(cluster: Cluster, *, images: Images) -> list[str]:
