@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import subprocess
@@ -58,22 +60,33 @@ class Buildah:
         self._call("build", "--layers", "--pull-never", *options, str(context))
 
     def save(self, image: str, *, archive: Path, references: Sequence[str]) -> str:
-        """Write ``image`` to an OCI archive that calls it by each of ``references``; the manifest's digest."""
+        """Write ``image`` to an OCI archive that calls it by each of ``references``; the manifest's digest.
+
+        Layers are not compressed: that would be most of the time of a rebuild, and no network is in between.
+        """
         archive.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".new-") as scratch:
-            layout = Path(scratch, "layout")
-            self._call("push", "--quiet", image, f"oci:{layout}:{references[0]}")
-            index = json.loads((layout / "index.json").read_text())
-            (manifest,) = index["manifests"]
-            index["manifests"] = [{**manifest, "annotations": _named(reference)} for reference in references]
-            (layout / "index.json").write_text(json.dumps(index))
+            # Only this destination takes layers as they are; its files are the blobs, each named by its digest.
+            parts = Path(scratch, "parts")
+            self._call("push", "--disable-compression", "--format=oci", "--quiet", image, f"dir:{parts}")
+            manifest = (parts / "manifest.json").read_bytes()
+            digest = hashlib.sha256(manifest).hexdigest()
+            entry = {
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "digest": f"sha256:{digest}",
+                "size": len(manifest),
+            }
+            names = [{**entry, "annotations": _named(reference)} for reference in references]
             unfinished = Path(scratch, "archive")
             with tarfile.open(unfinished, "w") as tar:
-                for path in sorted(layout.rglob("*")):
-                    if path.is_file():
-                        tar.add(path, arcname=str(path.relative_to(layout)))
+                _add(tar, "oci-layout", json.dumps({"imageLayoutVersion": "1.0.0"}).encode())
+                _add(tar, "index.json", json.dumps({"schemaVersion": 2, "manifests": names}).encode())
+                _add(tar, f"blobs/sha256/{digest}", manifest)
+                for path in sorted(parts.iterdir()):
+                    if path.name not in {"manifest.json", "version"}:
+                        tar.add(path, arcname=f"blobs/sha256/{path.name}")
             unfinished.replace(archive)
-        return str(manifest["digest"])
+        return f"sha256:{digest}"
 
     def remove(self, image: str) -> None:
         """Forget an image, if it is there."""
@@ -88,6 +101,12 @@ class Buildah:
             output = f"{done.stdout}\n{done.stderr}".strip()
             raise LabError(f"buildah {arguments[0]} failed:\n{output[-3000:]}")
         return done
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
 
 
 def _named(reference: str) -> dict[str, str]:
