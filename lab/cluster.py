@@ -60,7 +60,7 @@ class Lab:
             raise LabError("the lab makes namespaces and cgroups, so it needs root: run it with sudo -E")
         engine = ENGINES[wish.engine]()
         debian.require(debian.NODE_PROGRAMS)
-        modules = (*engine.modules, *(["kwok"] if wish.kwok else []), "helm")
+        modules = (*engine.modules(nodes=bool(wish.nodes)), *(["kwok"] if wish.kwok else []))
         built = programs.ensure(modules, cache=self.files.cache)
         archives = self._archives(wish, built)
         with self.files.lock():

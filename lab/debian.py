@@ -45,8 +45,8 @@ def require(programs: Mapping[str, str]) -> None:
         if result.returncode != 0:  # The package lists may be missing or old.
             subprocess.run(["apt-get", "update", "--quiet"], check=False, capture_output=True, env=environment)
             result = subprocess.run(install, check=False, capture_output=True, text=True, env=environment)
-    if result.returncode != 0:
-        raise LabError(f"apt-get install {' '.join(packages)} failed:\n{result.stderr.strip()[-1500:]}")
+        if result.returncode != 0:
+            raise LabError(f"apt-get install {' '.join(packages)} failed:\n{result.stderr.strip()[-1500:]}")
 
 
 def find(program: str) -> str | None:

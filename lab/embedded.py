@@ -15,9 +15,12 @@ from lab.spec import MachineSpec, Program
 class Embedded:
     """etcd, the Kubernetes control plane and kubelets, each program as itself."""
 
-    modules = tuple(dict.fromkeys((*control_plane.MODULES, *node.MODULES)))
     containerd_socket = node.CONTAINERD_SOCKET
     plans_pod_networks = True
+
+    def modules(self, *, nodes: bool) -> tuple[str, ...]:
+        """The modules of ``tools/`` that it needs for the control plane, and for ``nodes`` where there are any."""
+        return tuple(dict.fromkeys((*control_plane.MODULES, *(node.MODULES if nodes else ()))))
 
     def specs(self, context: Context) -> list[tuple[Machine, MachineSpec]]:
         """Prepare the machines, the control plane first and the nodes in order, and say what each runs."""

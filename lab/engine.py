@@ -40,9 +40,8 @@ class Context:
 class Engine(Protocol):
     """How a lab's machines become a cluster."""
 
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """The modules of ``tools/`` that it needs."""
+    def modules(self, *, nodes: bool) -> tuple[str, ...]:
+        """The modules of ``tools/`` that it needs for the control plane, and for ``nodes`` where there are any."""
 
     @property
     def containerd_socket(self) -> str:

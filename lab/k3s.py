@@ -28,12 +28,6 @@ _KEEP = ("lib/rancher/k3s/agent/containerd",)
 class K3s:
     """One k3s server without an agent in the control plane's machine, one k3s agent in each node's."""
 
-    modules = (
-        "kubernetes",
-        "containerd",
-        "coredns",
-        "pause",
-    )  # For kubectl, ctr, the name server and the sandbox.
     containerd_socket = "/run/k3s/containerd/containerd.sock"
     plans_pod_networks = False
 
@@ -46,6 +40,10 @@ class K3s:
             )
         say("--engine k3s has never been run by those who wrote it: please report how it goes")
         self._binary = str(Path(binary).resolve())
+
+    def modules(self, *, nodes: bool) -> tuple[str, ...]:
+        """For kubectl and the name server; for ctr and the pods' sandbox where there are ``nodes``."""
+        return ("kubernetes", "coredns", *(("containerd", "pause") if nodes else ()))
 
     def specs(self, context: Context) -> list[tuple[Machine, MachineSpec]]:
         """Prepare the machines, the control plane first and the nodes in order, and say what each runs."""

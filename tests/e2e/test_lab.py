@@ -275,6 +275,31 @@ class TestRecovery:
         assert commands.status()["ready"]
 
 
+def test_fake_nodes_run_pods_that_tolerate_them() -> None:
+    commands = Commands(name=f"test-{uuid4().hex[:6]}")
+    try:
+        commands.lab("up", "--control-plane-only", "--kwok", "20")
+        assert commands.status()["fake_nodes"] == {"Ready": 20}
+        deployment = yaml.safe_load(_workload("kwok").split("---")[0])
+        deployment["spec"]["replicas"] = 40
+        pod = deployment["spec"]["template"]["spec"]
+        sidecar = {"name": "agent", "image": IMAGE, "restartPolicy": "Always"}
+        pod["initContainers"] = [sidecar, {"name": "once", "image": IMAGE}]
+        commands.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(deployment))
+        _await(lambda: len(commands.get("pods")["items"]) == 40)
+        assert not [item for item in commands.get("pods")["items"] if item["spec"].get("nodeName")]
+        pod["tolerations"] = [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}]
+        commands.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(deployment))
+        commands.kubectl("rollout", "status", "deployment/probe-kwok", "--timeout=60s")
+        _await(lambda: len(commands.get("pods")["items"]) == 40)
+        pods = commands.get("pods")["items"]
+        assert len({item["status"]["podIP"] for item in pods}) == 40
+        assert len({item["spec"]["nodeName"] for item in pods}) > 10
+        assert all(entry["ready"] for item in pods for entry in item["status"]["initContainerStatuses"])
+    finally:
+        commands.lab("down", "--purge")
+
+
 def _kill_programs(commands: Commands) -> None:
     victims = (("edge-1", "kubelet"), ("edge-1", "containerd"), ("control-plane", "etcd"))
     for pid in [commands.program(*victim)["pid"] for victim in victims]:
