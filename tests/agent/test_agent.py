@@ -55,6 +55,23 @@ async def test_models_come_back_after_triton_was_killed(agent: Agent) -> None:
     assert await agent.infer("two") == 2
 
 
+async def test_triton_killed_while_it_loads(agent: Agent) -> None:
+    """What served before comes back at once; what was being loaded, after a pause, for it may be what Triton died of."""
+    agent.start()
+    agent.want("old", agent.artifact(network(1)))
+    await agent.until_ready(agent.apply())
+    for constant in (2, 3):
+        agent.want("old", agent.artifact(network(constant)))
+        agent.want(f"new-{constant}", agent.artifact(network(10 * constant)))
+        revision = agent.apply()
+        await agent.until(lambda it: model_of(it, "old").get("state") == "Loading")
+        agent.triton.kill()
+        agent.triton.start()
+        await agent.until_ready(revision)
+        assert await agent.infer("old") == constant
+        assert await agent.infer(f"new-{constant}") == 10 * constant
+
+
 async def test_a_triton_that_is_told_to_stop_is_not_ready_though_it_still_serves(agent: Agent) -> None:
     agent.start()
     agent.want("digits", agent.artifact(network(1)))
@@ -135,6 +152,26 @@ async def test_an_empty_repository_is_filled_from_the_cache(agent: Agent) -> Non
     agent.start()
     await agent.until_ready(revision)
     assert await agent.infer("digits") == 1
+
+
+async def test_what_served_before_serves_after_a_restart_of_the_node(agent: Agent) -> None:
+    """The wanted artifact cannot be had, and the pod's repository is gone."""
+    agent.start()
+    agent.want("digits", agent.artifact(network(1)))
+    await agent.until_ready(agent.apply())
+    agent.want("digits", {"uri": f"file://{agent.root}/files/missing", "digest": "sha256:" + "0" * 64})
+    agent.apply()
+    await agent.until(lambda it: model_of(it, "digits").get("state") == "Failed")
+    agent.kill()
+    agent.triton.replace()
+    agent.start()
+    status = await agent.until(lambda it: bool(model_of(it, "digits").get("ready")))
+    assert await agent.infer("digits") == 1
+    status = await agent.until(lambda it: model_of(it, "digits")["state"] == "Failed")
+    assert "missing" in model_of(status, "digits")["message"]
+    agent.want("digits", agent.artifact(network(2)))
+    await agent.until_ready(agent.apply())
+    assert await agent.infer("digits") == 2
 
 
 async def test_without_the_mounted_file_the_last_good_one_counts(agent: Agent) -> None:

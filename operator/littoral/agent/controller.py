@@ -3,18 +3,19 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from littoral.agent import reconcile
 from littoral.agent.config import ConfigFile
-from littoral.agent.errors import AgentError, FetchError, LoadError
+from littoral.agent.errors import AgentError, FetchError, LoadError, TritonError
 from littoral.agent.fetch import Fetcher, redacted
 from littoral.agent.layout import install
+from littoral.agent.memory import Memory
 from littoral.agent.metrics import Metrics
 from littoral.agent.progress import Progress
-from littoral.agent.reconcile import Action, Drain, Failure, Fetch, Install, Load, Prune, Remove, View, Wait
+from littoral.agent.reconcile import Action, Drain, Failure, Fetch, Install, Load, Prune, Recall, Remove, View, Wait
 from littoral.agent.repository import Installed, Repository
 from littoral.agent.status import Board, describe
 from littoral.agent.store import Store
@@ -64,6 +65,7 @@ class Controller:
         fetcher: Fetcher,
         store: Store,
         repository: Repository,
+        memory: Memory,
         triton: Triton,
         board: Board,
         metrics: Metrics,
@@ -77,6 +79,7 @@ class Controller:
         self._fetcher = fetcher
         self._store = store
         self._repository = repository
+        self._memory = memory
         self._triton = triton
         self._board = board
         self._metrics = metrics
@@ -139,6 +142,7 @@ class Controller:
         if self._config.current is None:
             return  # it is not known what is wanted: nothing is loaded, and above all nothing is unloaded
         wanted = {model.name: model for model in self._config.current.models}
+        self._memory.keep(wanted.keys())
         for name in wanted.keys() | self._tracks.keys() | self._installed.keys():
             track = self._tracks.setdefault(name, _Track())
             self._want(track, wanted.get(name))
@@ -167,6 +171,7 @@ class Controller:
             installed=self._installed.get(name, ()),
             live=self._observation.live,
             versions=self._observation.models.get(name, {}),
+            remembered=self._memory.get(name),
             failure=track.failure,
             drain_until=track.drain_until,
         )
@@ -180,7 +185,9 @@ class Controller:
             with self._blame(name, track):
                 self._withdraw(name, version)
                 raise LoadError("Triton has loaded it, but does not report it ready")
-        elif version == self._view(name, track).current:
+            return
+        self._memory.remember(name, version)
+        if version == self._view(name, track).current:
             track.failure = None
 
     def _advance(self, name: str, track: _Track) -> None:
@@ -199,20 +206,23 @@ class Controller:
                         self._install(view)
                 case Prune(keep):
                     self._write(name, (keep,))
+                case Fetch() | Recall() | Load() | Remove():
+                    track.doing = action
+                    track.task = asyncio.create_task(self._perform(name, track, action))
+                    track.task.add_done_callback(lambda _: self._look_again())
+
+    async def _perform(self, name: str, track: _Track, action: Fetch | Recall | Load | Remove) -> None:
+        """Do what takes time."""
+        with self._blame(name, track):
+            match action:
                 case Fetch():
-                    self._start(name, track, action, self._fetch(track))
+                    await self._fetch(track)
+                case Recall(version):
+                    await self._recall(name, version)
                 case Load(version):
-                    self._start(name, track, action, self._load(name, track, version))
+                    await self._load(name, track, version)
                 case Remove():
-                    self._start(name, track, action, self._remove(view))
-
-    def _start(self, name: str, track: _Track, action: Action, work: Coroutine[None, None, None]) -> None:
-        async def blamed() -> None:
-            with self._blame(name, track):
-                await work
-
-        track.doing, track.task = action, asyncio.create_task(blamed(), name=f"{type(action).__name__} {name}")
-        track.task.add_done_callback(lambda _: self._look_again())
+                    await self._remove(self._view(name, track))
 
     def _reap(self) -> None:
         for track in self._tracks.values():
@@ -244,6 +254,13 @@ class Controller:
                     raise FetchError(f"{redacted(artifact.uri)}: {error}") from error
         track.failure = None
 
+    async def _recall(self, name: str, version: Installed) -> None:
+        if await self._store.recall(version.digest.removeprefix("sha256:")) is None:
+            self._memory.forget(name)
+            return
+        self._write(name, (version,))
+        log.info("%s: what served before serves until the wanted artifact is there", name)
+
     def _install(self, view: View) -> None:
         """Beside the version that serves; versions that do not serve make room."""
         assert view.wanted is not None
@@ -259,13 +276,19 @@ class Controller:
             try:
                 with self._metrics.loading():
                     await self._triton.load(name)
-            except AgentError:
+            except TritonError:
+                if self._memory.get(name) != version:  # it may be what Triton died of
+                    self._withdraw(name, version)
+                raise
+            except LoadError:
                 self._withdraw(name, version)
                 raise
             track.loaded = version
 
     def _withdraw(self, name: str, version: Installed) -> None:
         """Leave the repository so that it loads what served before."""
+        if self._memory.get(name) == version:
+            self._memory.forget(name)
         self._write(name, [it for it in self._installed[name] if it != version])
 
     async def _remove(self, view: View) -> None:

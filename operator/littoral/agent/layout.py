@@ -58,6 +58,7 @@ def install(model: ServedModel, artifact: Path, version: int) -> Installed:
     return Installed(
         version=version,
         fingerprint=fingerprint(model),
+        digest=model.artifact.digest,
         config=configuration(model, given=given, default_file=default),
         links=links,
     )

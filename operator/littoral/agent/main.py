@@ -12,6 +12,7 @@ from littoral.agent.config import ConfigFile
 from littoral.agent.controller import Controller
 from littoral.agent.fetch import Fetcher
 from littoral.agent.http import Report
+from littoral.agent.memory import Memory
 from littoral.agent.metrics import Metrics
 from littoral.agent.repository import Repository
 from littoral.agent.status import Board
@@ -53,6 +54,7 @@ async def run(options: Options) -> None:
             ),
             store=Store(options.cache),
             repository=Repository(options.repository),
+            memory=Memory(options.state / "served.json"),
             triton=triton,
             board=board,
             metrics=metrics,

@@ -46,6 +46,8 @@ class View:
     """Whether Triton answers."""
     versions: Mapping[int, VersionState] = field(default_factory=dict)
     """What Triton says of each version it knows."""
+    remembered: Installed | None = None
+    """What served last on this node, if the repository has been emptied since."""
     failure: Failure | None = None
     drain_until: float | None = None
     """When a model that is to go may be unloaded; None until its drain has begun."""
@@ -91,6 +93,13 @@ class Fetch:
 
 
 @dataclass(frozen=True)
+class Recall:
+    """Put what served last into the repository again, out of the cache."""
+
+    version: Installed
+
+
+@dataclass(frozen=True)
 class Install:
     """Put the wanted artifact into the repository as a new version, beside what serves."""
 
@@ -126,7 +135,7 @@ class Wait:
     until: float | None = None
 
 
-Action = Fetch | Install | Load | Prune | Drain | Remove | Wait
+Action = Fetch | Recall | Install | Load | Prune | Drain | Remove | Wait
 
 
 def decide(view: View) -> Action:
@@ -142,10 +151,12 @@ def decide(view: View) -> Action:
         action = _advance(view)
     else:
         action = Wait(view.failure.retry_at)
-    if isinstance(action, Fetch | Wait) and view.live and view.serving is None and view.installed:
-        return Load(
-            view.installed[-1]
-        )  # what served before is better than nothing, while the wanted one is not to be had
+    if isinstance(action, Fetch | Wait) and view.live and view.serving is None:
+        # What served before is better than nothing, while the wanted one is not to be had.
+        if view.installed:
+            return Load(view.installed[-1])
+        if view.remembered is not None and view.remembered.fingerprint != fingerprint(view.wanted):
+            return Recall(view.remembered)
     return action
 
 

@@ -29,6 +29,8 @@ class Installed:
     version: int
     fingerprint: str
     """What it was made from (`littoral.agent.layout.fingerprint`)."""
+    digest: str
+    """Digest of the artifact, `sha256:<hex>`."""
     config: str
     """The text of config.pbtxt with which this version loads."""
     links: dict[str, str]

@@ -83,6 +83,14 @@ class Store:
         self._verified[hex_digest] = entry
         return entry
 
+    async def recall(self, hex_digest: str) -> Entry | None:
+        """The entry of that digest if it is there, hashed; nothing is fetched."""
+        async with self._exclusive(hex_digest):
+            entry = await asyncio.to_thread(self._inspect, hex_digest)
+        if entry is not None:
+            self._verified[hex_digest] = entry
+        return entry
+
     async def _add(self, hex_digest: str, fetch: Fetch) -> Entry:
         incoming = self._root / "incoming" / hex_digest
         final = self._folder(hex_digest)

@@ -16,6 +16,7 @@ from littoral.agent.reconcile import (
     Install,
     Load,
     Prune,
+    Recall,
     Remove,
     View,
     Wait,
@@ -40,7 +41,10 @@ def model(digit: str = "a") -> ServedModel:
 
 
 def installed(version: int, digit: str = "a") -> Installed:
-    return Installed(version=version, fingerprint=fingerprint(model(digit)), config="", links={})
+    wanted = model(digit)
+    return Installed(
+        version=version, fingerprint=fingerprint(wanted), digest=wanted.artifact.digest, config="", links={}
+    )
 
 
 A1, A2, B1 = installed(1), installed(2), installed(1, "b")
@@ -89,6 +93,15 @@ def view(base: View = WANTED, /, **changes: object) -> View:
         (view(failure=FAILED, installed=(B1,)), Load(B1)),
         (view(failure=FAILED, installed=(B1,), live=False), Wait(101.0)),
         (view(failure=FAILED, now=101.0), Fetch()),
+        # The node has restarted: the repository is empty, and what served last was not what is wanted now.
+        (view(remembered=B1), Recall(B1)),
+        (view(remembered=B1, failure=FAILED), Recall(B1)),
+        (view(remembered=B1, cached=True), Install()),
+        (view(remembered=B1, live=False), Fetch()),
+        (view(remembered=B1, installed=(B1,)), Load(B1)),
+        (view(remembered=B1, installed=(B1,), versions={1: READY}), Fetch()),
+        (view(remembered=A1), Fetch()),
+        (view(UNWANTED, remembered=B1), Wait()),
         (view(failure=FAILED, now=101.0, cached=True, installed=(B1,), versions={1: READY}), Install()),
         (view(failure=FAILED, installed=(A1,), versions={1: READY}), Wait()),
         # Towards nothing.
@@ -124,9 +137,15 @@ VERSIONS = st.lists(st.tuples(st.integers(1, 5), st.sampled_from("abc")), max_si
     repository=VERSIONS,
     states=st.dictionaries(st.integers(1, 5), STATES, max_size=4),
     failing=st.booleans(),
+    remembered=st.sampled_from([None, A1, B1]),
 )
 def test_from_any_state_the_wanted_version_serves_in_the_end(
-    wanted: str | None, cached: bool, repository: list[tuple[int, str]], states: dict[int, VersionState], failing: bool
+    wanted: str | None,
+    cached: bool,
+    repository: list[tuple[int, str]],
+    states: dict[int, VersionState],
+    failing: bool,
+    remembered: Installed | None,
 ) -> None:
     """A world in which everything succeeds: no state leads to a standstill or in a circle, or loses what serves."""
     now = view(
@@ -135,6 +154,7 @@ def test_from_any_state_the_wanted_version_serves_in_the_end(
         installed=tuple(installed(number, digit) for number, digit in sorted(repository)),
         versions=states,
         failure=FAILED if failing else None,
+        remembered=remembered,
     )
     for _ in range(20):
         action = decide(now)
@@ -157,6 +177,8 @@ def _succeed(now: View, action: Action) -> View:
     match action:
         case Fetch():
             return view(now, cached=True, failure=None)
+        case Recall(version):
+            return view(now, installed=(version,))
         case Install():
             assert now.wanted is not None
             serving = tuple(it for it in now.installed if it.version == now.serving)

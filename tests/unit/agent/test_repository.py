@@ -12,6 +12,7 @@ def version(number: int, *, links: dict[str, str] | None = None) -> Installed:
     return Installed(
         version=number,
         fingerprint=f"f{number}",
+        digest="sha256:" + "0" * 64,
         config=f"config {number}",
         links={f"{number}/model.onnx": f"/cache/{number}"} if links is None else links,
     )
