@@ -47,17 +47,19 @@ class Buildah:
         ignorefile: Path | None = None,
         arguments: Mapping[str, str] | None = None,
         volumes: Mapping[Path, str] | None = None,
+        pull: bool = False,
     ) -> None:
         """Build ``image``; steps whose input is what it was before are taken from the storage.
 
-        ``arguments`` are values for ARG; ``volumes`` (folder or file -> where RUN sees it) leave no trace in the image.
+        ``arguments`` are values for ARG; ``volumes`` (folder or file -> where RUN sees it) leave no trace in the image;
+        ``pull`` allows to get an image of a FROM that is not in the storage.
         Raises ``LabError`` with the end of the output.
         """
         ignored = [f"--ignorefile={ignorefile}"] if ignorefile else []
         values = [f"--build-arg={name}={value}" for name, value in (arguments or {}).items()]
         mounts = [f"--volume={path}:{target}:ro" for path, target in (volumes or {}).items()]
         options = [f"--file={containerfile}", f"--tag={image}", *ignored, *values, *mounts]
-        self._call("build", "--layers", "--pull-never", *options, str(context))
+        self._call("build", "--layers", "--force-rm", "--pull" if pull else "--pull-never", *options, str(context))
 
     def save(self, image: str, *, archive: Path, references: Sequence[str]) -> str:
         """Write ``image`` to an OCI archive that calls it by each of ``references``; the manifest's digest.
@@ -87,6 +89,10 @@ class Buildah:
                         tar.add(path, arcname=f"blobs/sha256/{path.name}")
             unfinished.replace(archive)
         return f"sha256:{digest}"
+
+    def clean_up(self) -> None:
+        """Remove, with their mounts, the containers of builds that were killed. No other build may be under way."""
+        self._call("rm", "--all", check=False)
 
     def remove(self, image: str) -> None:
         """Forget an image, if it is there."""

@@ -124,15 +124,16 @@ def _ensure(recipe: Recipe, *, cache: Path, base: str | None) -> ImageArchive:
         return ImageArchive(reference=name, path=path, digest=read_archive(path)[name])
     require(PROGRAMS)
     buildah = Buildah.below(cache / "images" / "storage")
-    base = base or _ensure_base(buildah, cache=cache)
+    buildah.clean_up()
+    parent = base or _ensure_base(buildah, cache=cache)
     with step(f"image {recipe.name}"):
-        _build(recipe, buildah=buildah, image=name, base=base, cache=cache)
+        _build(recipe, buildah=buildah, image=name, base=parent, pull=base is not None, cache=cache)
         digest = buildah.save(name, archive=path, references=(name, f"localhost/{recipe.name}:lab"))
     _prune(recipe, buildah=buildah, folder=path.parent)
     return ImageArchive(reference=name, path=path, digest=digest)
 
 
-def _build(recipe: Recipe, *, buildah: Buildah, image: str, base: str, cache: Path) -> None:
+def _build(recipe: Recipe, *, buildah: Buildah, image: str, base: str, pull: bool, cache: Path) -> None:
     containerfile = CHECKOUT / recipe.containerfile
     ignorefile = containerfile.with_name(f"{containerfile.name}.dockerignore")
     with tempfile.TemporaryDirectory(prefix="littoral-image-") as scratch:
@@ -153,6 +154,7 @@ def _build(recipe: Recipe, *, buildah: Buildah, image: str, base: str, cache: Pa
             ignorefile=ignorefile if ignorefile.exists() else None,
             arguments={"BASE": base},
             volumes=volumes,
+            pull=pull,
         )
 
 
