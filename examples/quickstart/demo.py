@@ -245,10 +245,11 @@ def main(
         else:
             images = _registry_images(registry=image_registry, tag=image_tag, triton=triton_image)
             target = connect(kubeconfig=None)
-        run(Demo(cluster=target, images=images, timeout=timeout, console=Console(steps=9)))
+        console = Console(steps=9 if keep else 10)
+        run(Demo(cluster=target, images=images, timeout=timeout, console=console))
         if not keep:
-            print("\nCleaning up (KEEP=1 leaves everything)", flush=True)
-            setting_up.remove(target)
+            with console.step("Take it all away again (KEEP=1 leaves everything)"):
+                setting_up.remove(target)
     except (DemoError, InferenceError, NetworkError) as error:
         sys.exit(f"\ndemo: {error}")
 
