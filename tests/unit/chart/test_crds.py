@@ -65,6 +65,12 @@ def test_helm_finds_the_same_objects_as_kustomize() -> None:
     assert without_helm == {(body["kind"], body["metadata"]["name"]) for body in render().objects}
 
 
+def test_kustomize_names_the_images_that_the_chart_does() -> None:
+    (image,) = yaml.safe_load((ROOT / "manifests/kustomize/kustomization.yaml").read_text())["images"]
+    assert f"{image['name']}:{image['newTag']}" == render().container["image"]
+    assert image["newName"] == image["name"]
+
+
 def _load(path: Path) -> dict[str, dict[str, str]] | None:
     body = yaml.safe_load(path.read_text())
     return body if body["kind"] == "CustomResourceDefinition" else None
