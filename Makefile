@@ -13,7 +13,7 @@ export PATH := $(BIN):$(PATH)
 
 .PHONY: help
 help: ## Name every task
-	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Set up
 .PHONY: setup
@@ -29,6 +29,62 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml
 .PHONY: lock
 lock: setup ## Pin the Python packages anew (requirements/*.txt, with hashes)
 	@$(PYTHON) requirements/lock.py
+
+##@ See it
+CLUSTER ?= lab
+DEMO := $(PYTHON) -m examples.quickstart.demo
+.PHONY: demo
+demo: setup ## The main job, from nothing to answers, on a lab of its own (CLUSTER=current: your cluster; KEEP=1: leave all)
+ifeq ($(CLUSTER),lab)
+	@$(if $(KEEP),,trap '$(PYTHON) -m lab down --name demo' EXIT;) $(PYTHON) -m lab up --name demo; $(DEMO) --lab demo
+else
+	@$(DEMO) --cluster $(CLUSTER)
+endif
+
+.PHONY: bench
+bench: setup ## Measure the main path on a lab of its own, and print a table
+	@trap '$(PYTHON) -m lab down --name bench' EXIT; $(PYTHON) -m lab up --name bench; $(PYTHON) -m bench.main_path --lab bench
+
+##@ Check
+PYTEST := $(PYTHON) -m pytest
+# Junk bytecode in a read-only or shared checkout helps nobody.
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: test
+test: test-unit test-cluster test-e2e ## All tests, with all that they need
+
+.PHONY: test-unit
+test-unit: setup ## What needs no cluster: unit tests, properties, the agent and the backends with a real Triton
+	@$(PYTHON) -m lab programs helm
+	@$(PYTEST) tests/unit tests/property tests/triton tests/agent
+
+.PHONY: test-cluster
+test-cluster: setup ## The kinds and the operator on a real API server
+	@$(PYTEST) tests/cluster
+
+.PHONY: test-e2e
+test-e2e: setup ## The main paths on the lab: real nodes, real Triton
+	@$(PYTEST) tests/e2e
+
+.PHONY: verify
+verify: setup ## Format, lint, types, import contracts, generated files
+	@ruff format --check --quiet . || { ruff format --diff --quiet . | head -40; echo "make format mends this"; exit 1; }
+	@ruff check --quiet .
+	@mypy
+	@lint-imports --no-logo
+	@$(PYTHON) -m littoral.api.crds --check
+	@$(PYTHON) -m littoral.api.crds --format helm --output charts/littoral/templates/crds --check
+	@echo "verified"
+
+.PHONY: format
+format: setup ## Format the code and mend what the linter can
+	@ruff check --fix --quiet . || true
+	@ruff format --quiet .
+
+.PHONY: generate
+generate: setup ## Write anew what is generated: CRDs, the chart's CRDs, the API reference
+	@$(PYTHON) -m littoral.api.crds
+	@$(PYTHON) -m littoral.api.crds --format helm --output charts/littoral/templates/crds
 
 ##@ Lab
 LAB ?= lab

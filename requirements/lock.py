@@ -18,4 +18,9 @@ def compile_pins(*arguments: str) -> None:
 
 
 compile_pins("--output-file=requirements/runtime.txt")
-compile_pins("--all-extras", "--all-build-deps", "--constraint=requirements/runtime.txt", "--output-file=requirements/dev.txt")
+compile_pins(
+    "--all-extras",
+    "--all-build-deps",
+    "--constraint=requirements/runtime.txt",
+    "--output-file=requirements/dev.txt",
+)

@@ -1,0 +1,169 @@
+"""Littoral on the lab: its installation, and what tests ask of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from examples.quickstart import setting_up
+from examples.quickstart.client import InferenceError, ModelClient
+from examples.quickstart.cluster import Cluster, DemoError, connect
+from examples.quickstart.digits import load
+from examples.quickstart.models import describe_progress, is_ready
+from examples.quickstart.networks import DIGITS, Network
+from examples.quickstart.reading import ask_digit
+
+ROOT = Path(__file__).parents[2]
+ARTIFACTS = "https://artifacts.shop.svc"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Littoral:
+    """An installed Littoral, and the lab that it runs on."""
+
+    lab: str
+    cluster: Cluster
+    images: setting_up.Images
+
+    def model(self, name: str, *, namespace: str = setting_up.NAMESPACE) -> dict[str, Any]:
+        """The Model."""
+        found: dict[str, Any] = self.cluster.get("models.littoral.dev", name, f"--namespace={namespace}")
+        return found
+
+    def wait_ready(self, name: str, *, namespace: str = setting_up.NAMESPACE, within: float = 120.0) -> dict[str, Any]:
+        """Wait until a Model is Ready at its latest generation, and return it."""
+        self.wait(lambda: is_ready(self.model(name, namespace=namespace)), what=f"Model {name} is Ready", within=within)
+        return self.model(name, namespace=namespace)
+
+    def wait(self, holds: Callable[[], bool], *, what: str, within: float = 120.0) -> None:
+        """Wait for a condition; where it does not come, say how things stand."""
+        end = time.monotonic() + within
+        while not holds():
+            if time.monotonic() > end:
+                pytest.fail(f"{what}: not within {within:g} s\n{self.state()}")
+            time.sleep(0.2)
+
+    def state(self) -> str:
+        """How things stand, for people."""
+        models = self.cluster.items("models.littoral.dev", "--all-namespaces")
+        progress = [f"{model['metadata']['name']}: {describe_progress(model)}" for model in models]
+        pods = self.cluster.run("get", "pods", "--all-namespaces", "--output=wide")
+        logs = self.cluster.run("logs", "--namespace=littoral-system", "deployment/littoral", "--tail=20")
+        return "\n".join([*progress, pods, logs])
+
+    def condition(self, name: str, kind: str, *, namespace: str = setting_up.NAMESPACE) -> tuple[str, str]:
+        """(reason, message) of a condition that is True; empty strings where it is not."""
+        for condition in self.model(name, namespace=namespace).get("status", {}).get("conditions", []):
+            if condition["type"] == kind and condition["status"] == "True":
+                return condition["reason"], condition["message"]
+        return "", ""
+
+    def connect(self, name: str, *, namespace: str = setting_up.NAMESPACE) -> ModelClient:
+        """A client of the Model's Service, at the Service's own address."""
+        service = self.cluster.get("service", name, f"--namespace={namespace}")
+        return ModelClient(url=f"{service['spec']['clusterIP']}:80", model=name)
+
+    def wait_answers(self, name: str, *, namespace: str = setting_up.NAMESPACE, within: float = 60.0) -> None:
+        """Wait until a Model of digits answers."""
+        _, test = load()
+
+        def answers() -> bool:
+            try:
+                with self.connect(name, namespace=namespace) as client:
+                    return bool(np.isfinite(ask_digit(client, test.images[0]).values).all())
+            except (InferenceError, DemoError):
+                return False
+
+        self.wait(answers, what=f"Model {name} answers", within=within)
+
+    def patch_model(self, name: str, spec: dict[str, Any], *, namespace: str = setting_up.NAMESPACE) -> None:
+        """Merge into a Model's spec."""
+        patch = json.dumps({"spec": spec})
+        where = f"--namespace={namespace}"
+        self.cluster.run("patch", "models.littoral.dev", name, where, "--type=merge", f"--patch={patch}")
+
+    def servers(self, name: str, *, namespace: str = setting_up.NAMESPACE) -> list[dict[str, Any]]:
+        """Pods of one Triton server."""
+        found = self.cluster.items("pods", f"--namespace={namespace}", f"--selector=littoral.dev/server={name}")
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+
+def digits_variants(network: Network = DIGITS, **artifact: str) -> list[dict[str, Any]]:
+    """Variants of a Model that serves one of the networks for digits; `artifact` replaces its fields."""
+    return [
+        {
+            "name": "onnx-cpu",
+            "accelerator": "cpu",
+            "backend": "onnxruntime",
+            "artifact": {"uri": f"{ARTIFACTS}/{network.file_name}", "digest": network.digest} | artifact,
+            "cpu": "100m",
+            "memory": "128Mi",
+            "accuracy": "0.96",
+        }
+    ]
+
+
+def digits_model(name: str, *, namespace: str, variants: list[dict[str, Any]]) -> dict[str, Any]:
+    """A Model as `kubectl apply` sends it."""
+    return {
+        "apiVersion": "littoral.dev/v1alpha1",
+        "kind": "Model",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"variants": variants},
+    }
+
+
+def kill(pod: dict[str, Any], program: str) -> int:
+    """SIGKILL the processes of a Pod whose command line matches; how many there were.
+
+    The lab's containers are processes of this machine, told apart by their cgroups, which bear the Pod's uid.
+    """
+    uid = pod["metadata"]["uid"]
+    killed = 0
+    for directory in Path("/proc").iterdir():
+        if not directory.name.isdigit():
+            continue
+        try:
+            ours = uid in (directory / "cgroup").read_text().replace("_", "-")
+            line = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if ours and re.search(program, line):
+                os.kill(int(directory.name), signal.SIGKILL)
+                killed += 1
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return killed
+
+
+def lab_command(*arguments: str) -> str:
+    """What a command of the lab prints."""
+    line = [sys.executable, "-m", *arguments]
+    return subprocess.run(line, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def install(lab: str) -> Littoral:
+    """Install Littoral by its chart, apply the quickstart, and wait until its Models are Ready."""
+    references = [line.split()[0] for line in lab_command("lab.images").splitlines()]
+    by_name = {reference.rpartition("/")[2].partition(":")[0]: reference for reference in references}
+    images = setting_up.Images(
+        littoral=by_name["littoral"], quickstart_models=by_name["quickstart-models"], triton=by_name["triton"]
+    )
+    cluster = connect(kubeconfig=Path(lab_command("lab", "kubeconfig", "--name", lab).strip()))
+    ca_crt = setting_up.prepare_namespace(cluster)
+    setting_up.install(cluster, images=images, ca_crt=ca_crt, timeout=120)
+    setting_up.apply_quickstart(cluster, images=images)
+    littoral = Littoral(lab=lab, cluster=cluster, images=images)
+    for name in ("digits", "text-detect", "text-recognize"):
+        littoral.wait_ready(name)
+    return littoral

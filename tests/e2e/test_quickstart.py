@@ -1,0 +1,67 @@
+"""The main job: the demo, as a person runs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.e2e.littoral import ROOT, Littoral
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def test_the_demo_runs_on_a_lab_that_has_it_already(littoral: Littoral) -> None:
+    """All its steps, which check answers and accuracy by themselves; here, what it says of them."""
+    command = [sys.executable, "-m", "examples.quickstart.demo", "--lab", littoral.lab, "--keep"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ", 0 failed" in done.stdout
+    assert "(through Triton) == " in done.stdout
+    assert "Harbour Bakery" in done.stdout
+    assert "StaysAtSite: LatencySLO text-detect has overflow: Never" in done.stdout
+
+
+def test_a_device_decides_the_variant(littoral: Littoral) -> None:
+    """The edge node announces an NPU, and only the first Model that needs it gets it."""
+    status = littoral.wait_ready("text-detect")["status"]
+    placement = status["placements"][0]
+    assert (placement["pool"], placement["variant"]) == ("edge", "openvino-npu")
+    assert placement["server"] == "triton-edge-intel-npu"
+    assert {r["variant"]: r["reason"] for r in status["rejections"] if r["pool"] == "edge"} == {"onnx-gpu": "NoDevice"}
+    pool = littoral.cluster.get("nodepools.littoral.dev", "edge")["status"]
+    assert {a["class"]: a["count"] for a in pool["accelerators"]}["intel-npu"] == 1
+
+
+def test_a_device_that_disappears_moves_its_model_to_the_next_variant(littoral: Littoral) -> None:
+    def announce(count: str) -> None:
+        patch = (
+            f'{{"status":{{"capacity":{{"npu.intel.com/accel":"{count}"}},'
+            f'"allocatable":{{"npu.intel.com/accel":"{count}"}}}}}}'
+        )
+        littoral.cluster.run("patch", "node", "edge", "--subresource=status", "--type=merge", f"--patch={patch}")
+
+    def variant() -> str:
+        return str(littoral.model("text-detect")["status"]["placements"][0]["variant"])
+
+    littoral.wait_ready("text-detect")
+    announce("0")
+    try:
+        littoral.wait(lambda: variant() == "onnx-cpu", what="text-detect falls back to the CPU")
+        littoral.wait_ready("text-detect")
+    finally:
+        announce("1")
+    littoral.wait(lambda: variant() == "openvino-npu", what="text-detect is on the NPU again")
+    littoral.wait_ready("text-detect")
+
+
+def test_pods_of_a_server_have_no_credentials_and_no_rights(littoral: Littoral) -> None:
+    littoral.wait_ready("digits")
+    (pod,) = littoral.servers("triton-edge-cpu")
+    assert not any("kube-api-access" in volume["name"] for volume in pod["spec"]["volumes"])
+    where = ["--namespace=shop", pod["metadata"]["name"], "--container=triton", "--"]
+    identity = littoral.cluster.run("exec", *where, "sh", "-c", "id -u; grep CapEff /proc/self/status")
+    assert identity.split() == ["1000", "CapEff:", "0000000000000000"]
+    refused = littoral.cluster.run("exec", *where, "sh", "-c", "touch /models/x /usr/x 2>&1 || true")
+    assert refused.count("Read-only file system") == 2
