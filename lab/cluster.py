@@ -69,6 +69,9 @@ class Lab:
                 _check_same(state, wish)
                 say(f"lab {self.files.name} is up already")
             else:
+                if state is not None and state.phase == "Up":
+                    gone = [member.name for member in state.machines if not machine.running(member)]
+                    say(f"lab {self.files.name} has lost {', '.join(gone)}: starting it anew, empty")
                 self._clear(state)
                 state = self._start(engine, self._claim(wish), built)
             if state.nodes:
@@ -103,7 +106,7 @@ class Lab:
         """Cut the power of the node ``name`` and start it again; returns once it is Ready."""
         with self.files.lock():
             state = self.files.read()
-            if state is None or not machine.running(state.machines[0]):
+            if state is None or not any(map(machine.running, state.machines[:1])):
                 raise LabError(f"lab {self.files.name} is not up: python -m lab up --name {self.files.name}")
             names = [node.name for node in state.nodes]
             if name not in names:

@@ -275,6 +275,20 @@ class TestRecovery:
         assert commands.status()["ready"]
 
 
+def test_two_ups_at_the_same_time_make_one_lab() -> None:
+    commands = Commands(name=f"test-{uuid4().hex[:6]}")
+    line = [sys.executable, "-m", "lab", "up", "--name", commands.name, "--control-plane-only"]
+    try:
+        pair = [subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+        output = [process.communicate(timeout=120)[1] for process in pair]
+        assert [process.returncode for process in pair] == [0, 0], output
+        assert sorted("is up already" in text for text in output) == [False, True]
+        assert len(commands.state.machines) == 1
+        assert commands.status()["ready"]
+    finally:
+        commands.lab("down", "--purge")
+
+
 def test_fake_nodes_run_pods_that_tolerate_them() -> None:
     commands = Commands(name=f"test-{uuid4().hex[:6]}")
     try:
@@ -341,6 +355,7 @@ def test_down_leaves_nothing_after(violence: Callable[[Commands], None], archive
         violence(commands)
         commands.lab("down")
         _assert_nothing_left(commands, state, inside, namespaces)
+        assert "is not up" in commands.lab("reboot", "cloud", check=False).stderr
         # What is left on disk does no harm to the next lab of this name, which starts empty.
         commands.lab("up", *NODES)
         assert commands.status()["ready"]

@@ -30,7 +30,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_without_k3s_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lab.k3s.find", lambda name: None)
-    with pytest.raises(LabError, match="no k3s on PATH. Install it"):
+    with pytest.raises(LabError, match=r"no k3s on PATH. Install it"):
         K3s()
 
 
