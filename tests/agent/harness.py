@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lab.triton import TritonInstallation
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds after which something that was awaited counts as not coming."""
 
 

@@ -56,20 +56,19 @@ async def test_models_come_back_after_triton_was_killed(agent: Agent) -> None:
 
 
 async def test_triton_killed_while_it_loads(agent: Agent) -> None:
-    """What served before comes back at once; what was being loaded, after a pause, for it may be what Triton died of."""
+    """What served comes back at once; what was being loaded, after a pause: it may be what Triton died of."""
     agent.start()
     agent.want("old", agent.artifact(network(1)))
     await agent.until_ready(agent.apply())
-    for constant in (2, 3):
-        agent.want("old", agent.artifact(network(constant)))
-        agent.want(f"new-{constant}", agent.artifact(network(10 * constant)))
-        revision = agent.apply()
-        await agent.until(lambda it: model_of(it, "old").get("state") == "Loading")
-        agent.triton.kill()
-        agent.triton.start()
-        await agent.until_ready(revision)
-        assert await agent.infer("old") == constant
-        assert await agent.infer(f"new-{constant}") == 10 * constant
+    agent.want("old", agent.artifact(network(2)))
+    agent.want("new", agent.artifact(network(3)))
+    revision = agent.apply()
+    await agent.until(lambda it: model_of(it, "old").get("state") == "Loading")
+    agent.triton.kill()
+    agent.triton.start()
+    await agent.until_ready(revision)
+    assert await agent.infer("old") == 2
+    assert await agent.infer("new") == 3
 
 
 async def test_a_triton_that_is_told_to_stop_is_not_ready_though_it_still_serves(agent: Agent) -> None:
@@ -128,7 +127,7 @@ async def test_an_agent_that_died_during_a_replacement_finishes_it(agent: Agent)
     agent.start()
     agent.want("digits", agent.artifact(network(1)))
     await agent.until_ready(agent.apply())
-    for constant in range(2, 8):
+    for constant in (2, 3, 4):
         agent.want("digits", agent.artifact(network(constant)))
         revision = agent.apply()
         # Killed wherever it happens to be, from before it has read the file to after the load.

@@ -102,7 +102,7 @@ class Controller:
         try:
             while not self._stopping or self._observation.live:
                 self._config.poll()
-                self._reap()  # before the look, so that the look is newer than everything that was done
+                self._reap()
                 await self._observe()
                 if not self._stopping:
                     self._step()
@@ -119,11 +119,14 @@ class Controller:
     def stop(self) -> None:
         """Begin nothing new; `run` returns once Triton, which is stopped first, no longer answers."""
         self._stopping = True
-        self._look_again()
-
-    def _look_again(self) -> None:
-        self._look_at = 0.0
         self._wake.set()
+
+    def _reap(self) -> None:
+        """Take note of what is done. It counts when Triton was looked at afterwards, which is next."""
+        for track in self._tracks.values():
+            if track.task is not None and track.task.done():
+                track.doing = track.task = None
+                self._look_at = 0.0
 
     async def _observe(self) -> None:
         """Look whether Triton answers, and once in a while, or if that has changed, at all that it says."""
@@ -147,8 +150,9 @@ class Controller:
             track = self._tracks.setdefault(name, _Track())
             self._want(track, wanted.get(name))
             if track.task is None:
-                self._judge(name, track)
-                self._advance(name, track)
+                with self._blame(name, track):
+                    self._judge(name, track)
+                    self._advance(name, track)
             if track.task is None and track.wanted is None and not self._view(name, track).present:
                 del self._tracks[name]
 
@@ -177,15 +181,17 @@ class Controller:
         )
 
     def _judge(self, name: str, track: _Track) -> None:
-        """Believe in a load when Triton says that the version is ready, and not before."""
+        """Believe in a load when Triton says that the version is ready, and not before.
+
+        Raises:
+            LoadError: it is not.
+        """
         version, track.loaded = track.loaded, None
         if version is None or not self._observation.live:
             return
         if self._observation.models.get(name, {}).get(version.version) is not VersionState.READY:
-            with self._blame(name, track):
-                self._withdraw(name, version)
-                raise LoadError("Triton has loaded it, but does not report it ready")
-            return
+            self._withdraw(name, version)
+            raise LoadError("Triton has loaded it, but does not report it ready")
         self._memory.remember(name, version)
         if version == self._view(name, track).current:
             track.failure = None
@@ -202,14 +208,14 @@ class Controller:
                     track.drain_until = view.now + self._drain
                     log.info("%s is no longer wanted: unloading in %g s", name, self._drain)
                 case Install():
-                    with self._blame(name, track):
-                        self._install(view)
+                    self._install(view)
                 case Prune(keep):
                     self._write(name, (keep,))
+                    track.failure = None
                 case Fetch() | Recall() | Load() | Remove():
                     track.doing = action
                     track.task = asyncio.create_task(self._perform(name, track, action))
-                    track.task.add_done_callback(lambda _: self._look_again())
+                    track.task.add_done_callback(lambda _: self._wake.set())
 
     async def _perform(self, name: str, track: _Track, action: Fetch | Recall | Load | Remove) -> None:
         """Do what takes time."""
@@ -223,11 +229,6 @@ class Controller:
                     await self._load(name, track, version)
                 case Remove():
                     await self._remove(self._view(name, track))
-
-    def _reap(self) -> None:
-        for track in self._tracks.values():
-            if track.task is not None and track.task.done():
-                track.doing = track.task = None
 
     @contextmanager
     def _blame(self, name: str, track: _Track) -> Iterator[None]:

@@ -82,6 +82,11 @@ class View:
         return self.current is not None and self.versions.get(self.current.version) is VersionState.READY and self.live
 
     @property
+    def pausing(self) -> bool:
+        """Whether the last attempt failed, and it is too early for another."""
+        return self.failure is not None and self.now < self.failure.retry_at
+
+    @property
     def next_version(self) -> int:
         """A version number that neither the repository nor Triton knows."""
         return 1 + max([0, *self.versions, *(it.version for it in self.installed)])
@@ -130,9 +135,7 @@ class Remove:
 
 @dataclass(frozen=True)
 class Wait:
-    """Nothing to do until something changes, or until a moment on the agent's clock."""
-
-    until: float | None = None
+    """Nothing to do until something changes or some time has passed."""
 
 
 Action = Fetch | Recall | Install | Load | Prune | Drain | Remove | Wait
@@ -146,11 +149,8 @@ def decide(view: View) -> Action:
         return _retire(view)
     if view.fulfilled:
         assert view.current is not None
-        return Prune(view.current) if len(view.installed) > 1 else Wait()
-    if view.failure is None or view.now >= view.failure.retry_at:
-        action = _advance(view)
-    else:
-        action = Wait(view.failure.retry_at)
+        return Prune(view.current) if len(view.installed) > 1 and not view.pausing else Wait()
+    action = Wait() if view.pausing else _advance(view)
     if isinstance(action, Fetch | Wait) and view.live and view.serving is None:
         # What served before is better than nothing, while the wanted one is not to be had.
         if view.installed:
@@ -171,13 +171,13 @@ def _advance(view: View) -> Action:
 
 def _retire(view: View) -> Action:
     """Towards no version at all."""
-    if view.failure is not None and view.now < view.failure.retry_at:
-        return Wait(view.failure.retry_at)
+    if view.pausing:
+        return Wait()
     if view.serving is None:
         return Remove() if view.present else Wait()
     if view.drain_until is None:
         return Drain()
-    return Wait(view.drain_until) if view.now < view.drain_until else Remove()
+    return Wait() if view.now < view.drain_until else Remove()
 
 
 def failed(before: Failure | None, message: str, *, now: float) -> Failure:
