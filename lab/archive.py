@@ -76,7 +76,7 @@ def read_archive(path: Path) -> dict[str, str]:
     Raises ``LabError`` when it is not an OCI archive whose images have names.
     """
     try:
-        with tarfile.open(path) as archive:
+        with tarfile.open(path, "r:") as archive:
             handle = archive.extractfile("index.json")
             index: dict[str, Any] = json.load(handle) if handle is not None else {}
     except (OSError, KeyError, tarfile.TarError, ValueError) as error:

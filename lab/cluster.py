@@ -20,7 +20,7 @@ from lab.embedded import Embedded
 from lab.engine import Context, Engine
 from lab.errors import LabError
 from lab.k3s import K3s
-from lab.loading import NodeImages, load
+from lab.loading import NodeImages, load, read
 from lab.machine import Machine
 from lab.nodes import CONTROL_PLANE, NodeSpec
 from lab.programs import Programs
@@ -88,7 +88,7 @@ class Lab:
             if state is None or not is_up(state):
                 raise LabError(f"lab {self.files.name} is not up: python -m lab up --name {self.files.name}")
             built = programs.ensure(("containerd",), cache=self.files.cache)
-            return load(archives, nodes=self._images(ENGINES[state.engine](), state, built))
+            return load(read(archives), nodes=self._images(ENGINES[state.engine](), state, built))
 
     def down(self, *, purge: bool = False) -> list[str]:
         """Stop and remove everything of the lab, whatever is left of it; what was done, in words."""
@@ -206,11 +206,12 @@ class Lab:
 
     def _load(self, archives: Sequence[Path], nodes: Sequence[NodeImages], *, fresh: bool) -> None:
         with step("images in the nodes"):
+            contents = read(archives)
             for node in nodes:
                 self._await("containerd", node.machine.name, node.answers, timeout=60)
                 if fresh:
-                    node.drop_predecessors(archives)
-            for line in load(archives, nodes=nodes):
+                    node.drop_predecessors(contents)
+            for line in load(contents, nodes=nodes):
                 say(f"   {line}")
 
     def _await_ready(self, engine: Engine, state: LabState) -> None:

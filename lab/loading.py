@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,9 @@ from lab.archive import read_archive
 from lab.errors import LabError
 from lab.programs import Programs
 from lab.state import MachineState
+
+Images = dict[str, str]
+"""Reference -> digest of what it points to."""
 
 _NAMESPACE = "k8s.io"
 
@@ -32,26 +35,27 @@ class NodeImages:
             return False
         return True
 
-    def digests(self) -> dict[str, str]:
-        """Reference -> digest of every image. Raises ``LabError`` while containerd does not answer."""
+    def digests(self) -> Images:
+        """Every image. Raises ``LabError`` while containerd does not answer."""
         lines = self._ctr("images", "list").splitlines()[1:]
         return {fields[0]: fields[2] for fields in map(str.split, lines)}
 
-    def load(self, archive: Path) -> list[str]:
-        """Import the archive unless all its images are there with the same digest; the references it imported."""
-        wanted = read_archive(archive)
-        present = self.digests()
-        missing = [reference for reference, digest in wanted.items() if present.get(reference) != digest]
-        if missing:
-            self._ctr("images", "import", "--snapshotter=overlayfs", str(archive))
-        return missing
+    def load(self, archives: Mapping[Path, Images]) -> list[str]:
+        """Import every archive whose images are not all there with the same digest; the references it imported."""
+        present, loaded = self.digests(), []
+        for path, images in archives.items():
+            missing = [reference for reference, digest in images.items() if present.get(reference) != digest]
+            if missing:
+                self._ctr("images", "import", "--snapshotter=overlayfs", str(path))
+            loaded += missing
+        return loaded
 
-    def drop_predecessors(self, archives: Iterable[Path]) -> list[str]:
-        """Remove other tags of the repositories in the archives, which later builds left behind; what was removed.
+    def drop_predecessors(self, archives: Mapping[Path, Images]) -> list[str]:
+        """Remove other tags of the repositories in the archives, left behind by earlier builds; what was removed.
 
         Only for a node without pods: a container whose image is gone does not start again.
         """
-        wanted = {reference for path in archives for reference in read_archive(path)}
+        wanted = {reference for images in archives.values() for reference in images}
         repositories = {reference.rpartition(":")[0] for reference in wanted}
         present = self.digests()
         stale = {name for name in present if name.rpartition(":")[0] in repositories and name not in wanted}
@@ -79,11 +83,13 @@ class NodeImages:
         return result.stdout
 
 
-def load(archives: Iterable[Path], *, nodes: Iterable[NodeImages]) -> list[str]:
+def read(archives: Iterable[Path]) -> dict[Path, Images]:
+    """What each archive holds. Raises ``LabError`` for a bad one, before anything is imported."""
+    return {path: read_archive(path) for path in archives}
+
+
+def load(archives: Mapping[Path, Images], *, nodes: Sequence[NodeImages]) -> list[str]:
     """Load every archive into every node, the nodes side by side; lines that say what was imported where."""
-    paths, targets = list(archives), list(nodes)
-    for path in paths:
-        read_archive(path)  # A bad archive is an error before anything is imported.
-    with ThreadPoolExecutor(max_workers=max(1, len(targets))) as pool:
-        results = pool.map(lambda node: [(node.machine.name, node.load(path)) for path in paths], targets)
-        return [f"{reference} -> {name}" for result in results for name, loaded in result for reference in loaded]
+    with ThreadPoolExecutor(max_workers=max(1, len(nodes))) as pool:
+        results = zip(nodes, pool.map(lambda node: node.load(archives), nodes), strict=True)
+        return [f"{reference} -> {node.machine.name}" for node, loaded in results for reference in loaded]

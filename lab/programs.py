@@ -39,12 +39,12 @@ class Programs:
 
 
 def version(module: str) -> str:
-    """The version of the program that a module pins, as in ``v1.36.3``."""
+    """The version of the program that a module pins, as in ``v1.36.3``; empty for a program of this repository."""
     text = (TOOLS / module / "go.mod").read_text()
     names = {"kubernetes": "k8s.io/kubernetes", "cni": "github.com/containernetworking/plugins"}
     pattern = names.get(module, rf"\S*/{module}(?:/server)?(?:/cmd/\w+)?(?:/v\d+)?")
     match = re.search(rf"^\s*(?:require )?{pattern} (v\S+)", text, re.MULTILINE)
-    return match[1] if match else "none"
+    return match[1] if match else ""
 
 
 def ensure(modules: Sequence[str] = MODULES, *, cache: Path) -> Programs:
@@ -60,9 +60,10 @@ def ensure(modules: Sequence[str] = MODULES, *, cache: Path) -> Programs:
         with exclusive(cache / "bin" / ".lock", purpose="the lab's programs"):
             missing = [module for module, directory in built.items() if not directory.is_dir()]
             if missing:
-                say(f"Building the lab's programs, once: {', '.join(missing)}. Kubernetes takes some minutes.")
+                say(f"Building the lab's programs, once: {', '.join(missing)}")
             for number, module in enumerate(missing, start=1):
-                with step(f"build {module} {version(module)} ({number} of {len(missing)})"):
+                release = version(module) or "of this repository"
+                with step(f"build {module} {release} ({number} of {len(missing)})"):
                     _build(module, go=go, target=built[module])
     return Programs(directories=built)
 

@@ -40,7 +40,7 @@ def test_every_module_pins_a_version_and_its_checksums() -> None:
         directory = programs.TOOLS / module
         requires = "require" in (directory / "go.mod").read_text()
         assert (directory / "go.sum").exists() == requires, module
-        assert programs.version(module).startswith("v") == requires, module
+        assert bool(programs.version(module)) == requires, module
 
 
 def test_a_module_is_built_once_and_again_when_it_changes(tools: Path, tmp_path: Path) -> None:
