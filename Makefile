@@ -74,6 +74,8 @@ verify: setup ## Format, lint, types, import contracts, generated files
 	@lint-imports --no-logo
 	@$(PYTHON) -m littoral.api.crds --check
 	@$(PYTHON) -m littoral.api.crds --format helm --output charts/littoral/templates/crds --check
+	@$(PYTHON) -m lab programs helm > /dev/null
+	@$(PYTHON) manifests/kustomize/render.py --check
 	@echo "verified"
 
 .PHONY: format
@@ -82,9 +84,11 @@ format: setup ## Format the code and mend what the linter can
 	@ruff format --quiet .
 
 .PHONY: generate
-generate: setup ## Write anew what is generated: CRDs, the chart's CRDs, the API reference
+generate: setup ## Write anew what is generated: CRDs, the chart's CRDs, the API reference, the manifests without Helm
 	@$(PYTHON) -m littoral.api.crds
 	@$(PYTHON) -m littoral.api.crds --format helm --output charts/littoral/templates/crds
+	@$(PYTHON) -m lab programs helm > /dev/null
+	@$(PYTHON) manifests/kustomize/render.py
 
 ##@ Lab
 LAB ?= lab

@@ -92,7 +92,7 @@ class _Manager:
             identity=options.identity,
             on_start=self._trigger,
         )
-        self._kinds = Kinds(on_change=self._trigger)
+        self._kinds = Kinds(hub="hub" in options.roles, on_change=self._trigger)
         self._hub: Hub | None = None
         self._site: Site | None = None
         if "hub" in options.roles:

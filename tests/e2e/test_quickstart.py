@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
-from tests.e2e.littoral import ROOT, Littoral
+from tests.e2e.littoral import ROOT, Littoral, digits_model, digits_variants
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -54,6 +55,28 @@ def test_a_device_that_disappears_moves_its_model_to_the_next_variant(littoral: 
         announce("1")
     littoral.wait(lambda: variant() == "openvino-npu", what="text-detect is on the NPU again")
     littoral.wait_ready("text-detect")
+
+
+def test_a_model_more_restarts_nothing(littoral: Littoral) -> None:
+    """It is loaded into the server that is there, which is resized in place."""
+    littoral.wait_ready("digits")
+    (before,) = littoral.servers("triton-cloud-cpu")
+    more = digits_model("more", namespace="shop", variants=[digits_variants()[0] | {"memory": "200Mi"}])
+    littoral.cluster.apply([more])
+    try:
+        littoral.wait_ready("more")
+        littoral.wait(lambda: _memory(littoral.servers("triton-cloud-cpu")[0]) == "584Mi", what="Triton may use more")
+        (after,) = littoral.servers("triton-cloud-cpu")
+        assert after["metadata"]["uid"] == before["metadata"]["uid"]
+        assert not any(status["restartCount"] for status in after["status"]["containerStatuses"])
+    finally:
+        littoral.cluster.run("delete", "models.littoral.dev", "more", "--namespace=shop")
+
+
+def _memory(pod: dict[str, Any]) -> str:
+    """The memory that Triton has been given, as the kubelet says it."""
+    (triton,) = (status for status in pod["status"]["containerStatuses"] if status["name"] == "triton")
+    return str(triton.get("resources", {}).get("requests", {}).get("memory"))
 
 
 def test_pods_of_a_server_have_no_credentials_and_no_rights(littoral: Littoral) -> None:

@@ -145,14 +145,18 @@ class Client:
         namespace: str | None = None,
         subresource: str | None = None,
         manager: str,
+        strategic: bool = False,
     ) -> Object:
-        """JSON merge patch (RFC 7386): a null removes a key, a list is replaced whole."""
+        """JSON merge patch (RFC 7386): a null removes a key, a list is replaced whole.
+
+        With `strategic`, a strategic merge patch: lists of built-in kinds are merged by their keys.
+        """
         return await self._json(
             "PATCH",
             resource.path(namespace=namespace, name=name, subresource=subresource),
             query={"fieldManager": manager},
             body=patch,
-            content_type="application/merge-patch+json",
+            content_type=f"application/{'strategic-' if strategic else ''}merge-patch+json",
         )
 
     async def delete(

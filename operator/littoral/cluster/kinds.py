@@ -14,9 +14,13 @@ from littoral.cluster.store import KindStore, Malformed
 
 
 class Kinds:
-    """What is known of Models, LatencySLOs, NodePools and Assignments."""
+    """What is known of Models, LatencySLOs, NodePools and Assignments.
 
-    def __init__(self, *, on_change: Callable[[], None]) -> None:
+    A process that is not a hub may read Assignments and nothing else: its other stores stay empty and unsynced.
+    """
+
+    def __init__(self, *, hub: bool, on_change: Callable[[], None]) -> None:
+        self._hub = hub
         self.models = KindStore(Model, MODELS, on_change=on_change)
         self.slos = KindStore(LatencySLO, LATENCY_SLOS, on_change=on_change)
         self.pools = KindStore(NodePool, NODE_POOLS, on_change=on_change)
@@ -38,5 +42,7 @@ class Kinds:
 
     async def sync(self, client: Client) -> None:
         """Compare every store with a fresh list."""
-        for store in (self.models, self.slos, self.pools, self.assignments):
-            await store.sync(client)
+        await self.assignments.sync(client)
+        if self._hub:
+            for store in (self.models, self.slos, self.pools):
+                await store.sync(client)

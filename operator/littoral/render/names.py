@@ -9,6 +9,9 @@ MANAGER: Final = "littoral"
 APP: Final = "app.kubernetes.io/name"
 PART_OF: Final = "app.kubernetes.io/part-of"
 
+TRITON: Final = "triton"
+"""Name of Triton's container, and of the app that its Pods' labels name."""
+
 POOL: Final = "littoral.dev/pool"
 SERVER: Final = "littoral.dev/server"
 ACCELERATOR: Final = "littoral.dev/accelerator"

@@ -18,6 +18,10 @@ _TRITON_USER = 1000  # `triton-server` in NVIDIA's image.
 _AGENT_USER = 65532
 _ROOT = 0
 
+# What a server is scheduled with. The site role resizes it in place to what its Models need: a Model more or less
+# changes no template, and so restarts nothing.
+_FIRST_REQUESTS = {"cpu": "100m", "memory": "256Mi"}
+
 
 def render_server(
     server: Server, *, pool: str, spec: AssignmentSpec, settings: ServerSettings, owner: Manifest
@@ -61,7 +65,7 @@ def server_config(server: Server) -> ServerConfig:
 
 
 def _selector(server: Server) -> dict[str, str]:
-    return {names.APP: "triton", names.SERVER: server.name}
+    return {names.APP: names.TRITON, names.SERVER: server.name}
 
 
 def _labels(server: Server, *, pool: str) -> dict[str, str]:
@@ -158,7 +162,7 @@ def _agent(server: Server, settings: ServerSettings) -> Manifest:
 
 
 def _triton(server: Server, settings: ServerSettings) -> Manifest:
-    requests = {"cpu": server.cpu or "250m", "memory": server.memory or "512Mi"}
+    requests = dict(_FIRST_REQUESTS)
     limits: dict[str, str] = {}
     if server.extended_resource is not None:
         # Extended resources are never overcommitted: the limit is the request.
@@ -195,7 +199,7 @@ def _triton(server: Server, settings: ServerSettings) -> Manifest:
     if settings.triton_command is not None:
         container["command"] = list(settings.triton_command)
     return _container(
-        name="triton", image=settings.triton_image, settings=settings, user=_TRITON_USER, container=container
+        name=names.TRITON, image=settings.triton_image, settings=settings, user=_TRITON_USER, container=container
     )
 
 

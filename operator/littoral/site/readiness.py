@@ -1,10 +1,12 @@
-"""Which Pods clients are led to for which model. Pure."""
+"""What is changed on running Pods: whom clients are led to, and what a server may use. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from littoral.api.assignment import Server
+from littoral.api.quantity import parse_quantity
 from littoral.api.serving import ModelState, ServerConfig, ServerStatus
 from littoral.render import names
 from littoral.site.views import PodView
@@ -32,6 +34,21 @@ def pod_patch(pod: PodView, *, config: ServerConfig, status: ServerStatus | None
     if pod.config_revision != config.revision:
         metadata["annotations"] = {names.CONFIG_REVISION: config.revision}
     return {"metadata": metadata} if metadata else None
+
+
+def resize_patch(pod: PodView, *, server: Server) -> dict[str, Any] | None:
+    """The strategic merge patch of a Pod's `resize` that gives Triton what its Models need; None when it has that.
+
+    Source: https://kubernetes.io/docs/tasks/configure-pod-container/resize-container-resources/
+    """
+    wanted = {name: value for name, value in (("cpu", server.cpu), ("memory", server.memory)) if value is not None}
+    if all(_same(pod.requests.get(name), value) for name, value in wanted.items()):
+        return None
+    return {"spec": {"containers": [{"name": names.TRITON, "resources": {"requests": wanted}}]}}
+
+
+def _same(live: str | None, wanted: str) -> bool:
+    return live is not None and parse_quantity(live) == parse_quantity(wanted)
 
 
 def ready_models(pod: PodView, *, config: ServerConfig, statuses: Mapping[str, ServerStatus]) -> frozenset[str]:

@@ -18,7 +18,7 @@ from littoral.render.server import Manifest, server_config
 from littoral.render.settings import ServerSettings
 from littoral.site.agents import Agents
 from littoral.site.desired import ChildKey, desired_children
-from littoral.site.readiness import pod_patch
+from littoral.site.readiness import pod_patch, resize_patch
 from littoral.site.report import report
 from littoral.site.views import PodView, essence, trouble_of_deployment
 
@@ -81,9 +81,9 @@ class Reconciler:
         led = await self._lead(assignments, pods)
 
         # 5. Report.
-        for key, deployment in self._children[DEPLOYMENTS.kind].items():
-            if (trouble := trouble_of_deployment(deployment)) and key not in troubles:
-                troubles[key] = trouble
+        for (namespace, name), deployment in self._children[DEPLOYMENTS.kind].items():
+            if trouble := trouble_of_deployment(deployment):
+                troubles.setdefault(ChildKey(DEPLOYMENTS.kind, namespace, name), trouble)
         reported = True
         for assignment in assignments:
             status = report(
@@ -92,9 +92,9 @@ class Reconciler:
             reported &= await write_status(self._client, assignment, status, manager=FIELD_MANAGER)
         return clean and led and reported and not troubles
 
-    async def _apply(self, desired: dict[ChildKey, Manifest]) -> dict[tuple[str, str], str]:
+    async def _apply(self, desired: dict[ChildKey, Manifest]) -> dict[ChildKey, str]:
         """Apply each child that drifted. What the API server refuses is that server's trouble, not the others'."""
-        troubles: dict[tuple[str, str], str] = {}
+        troubles: dict[ChildKey, str] = {}
         for key, manifest in desired.items():
             live = self._children[key.kind].get((key.namespace, key.name))
             comparable = {part: manifest[part] for part in ("data", "spec") if part in manifest}
@@ -103,15 +103,13 @@ class Reconciler:
                 continue
             try:
                 if live is None and await self._is_foreign(key):
-                    troubles[(key.namespace, key.name)] = (
-                        f"{key} is there already and not Littoral's: delete it, or rename the Model"
-                    )
+                    troubles[key] = f"{key} is there already and not Littoral's: delete it, or rename the Model"
                     continue
                 await self._client.apply(manifest, manager=FIELD_MANAGER)
                 logger.info("applied %s", key)
             except ApiError as error:
                 logger.warning("%s was refused: %s", key, error)
-                troubles[(key.namespace, key.name)] = f"the API server refused {key}: {error}"
+                troubles[key] = f"the API server refused {key}: {error}"
         return troubles
 
     async def _is_foreign(self, key: ChildKey) -> bool:
@@ -144,27 +142,40 @@ class Reconciler:
         return True
 
     async def _lead(self, assignments: list[Assignment], pods: list[PodView]) -> bool:
-        configs = {
-            (server.namespace, server.name): server_config(server)
-            for assignment in assignments
-            for server in assignment.spec.servers
+        servers = {
+            (server.namespace, server.name): server for assignment in assignments for server in assignment.spec.servers
         }
         statuses = self._agents.statuses
         done = True
         for pod in pods:
-            config = configs.get((pod.namespace, pod.server))
-            if config is None or pod.leaving:
+            server = servers.get((pod.namespace, pod.server))
+            if server is None or pod.leaving:
                 continue
-            patch = pod_patch(pod, config=config, status=statuses.get(pod.uid))
-            if patch is None:
-                continue
-            try:
-                await self._client.patch(PODS, patch, namespace=pod.namespace, name=pod.name, manager=FIELD_MANAGER)
-            except ApiError as error:
-                if error.status != 404:
-                    logger.warning("Pod %s/%s could not be labelled: %s", pod.namespace, pod.name, error)
-                    done = False
+            labels = pod_patch(pod, config=server_config(server), status=statuses.get(pod.uid))
+            if labels is not None:
+                done &= await self._patch(pod, labels)
+            size = resize_patch(pod, server=server)
+            if size is not None:
+                done &= await self._patch(pod, size, subresource="resize")
         return done
+
+    async def _patch(self, pod: PodView, patch: Object, *, subresource: str | None = None) -> bool:
+        try:
+            await self._client.patch(
+                PODS,
+                patch,
+                namespace=pod.namespace,
+                name=pod.name,
+                subresource=subresource,
+                manager=FIELD_MANAGER,
+                strategic=True,
+            )
+        except ApiError as error:
+            # 404: the Pod is gone, or the cluster is older than in-place resize (1.33) and the first requests stay.
+            if error.status != 404:
+                logger.warning("Pod %s/%s could not be changed: %s", pod.namespace, pod.name, error)
+                return False
+        return True
 
 
 _RESOURCES = {resource.kind: resource for resource in (CONFIG_MAPS, DEPLOYMENTS, SERVICES)}

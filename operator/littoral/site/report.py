@@ -13,6 +13,7 @@ from littoral.api.meta import Condition
 from littoral.api.serving import ModelState, ServedModel, ServerStatus
 from littoral.api.serving import ModelStatus as AgentModelStatus
 from littoral.render.server import server_config
+from littoral.site.desired import ChildKey
 from littoral.site.readiness import ready_models
 from littoral.site.views import PodView
 
@@ -33,15 +34,14 @@ def report(
     *,
     pods: Iterable[PodView],
     statuses: Mapping[str, ServerStatus],
-    troubles: Mapping[tuple[str, str], str],
+    troubles: Mapping[ChildKey, str],
     now: datetime,
 ) -> AssignmentStatus:
     """The status of an Assignment.
 
     Args:
         statuses: what each agent says, by its Pod's uid.
-        troubles: what went wrong with a server as a whole (it could not be applied, it cannot make its Pods), by the
-            server's (namespace, name).
+        troubles: what went wrong with an object as a whole (it was refused, it cannot make its Pods).
     """
     by_server: dict[tuple[str, str], list[PodView]] = {}
     for pod in pods:
@@ -52,7 +52,7 @@ def report(
             server,
             pods=by_server.get((server.namespace, server.name), ()),
             statuses=statuses,
-            trouble=troubles.get((server.namespace, server.name), ""),
+            troubles=troubles,
         )
         for server in assignment.spec.servers
     )
@@ -64,23 +64,25 @@ def report(
 
 
 def _server(
-    server: Server, *, pods: Sequence[PodView], statuses: Mapping[str, ServerStatus], trouble: str
+    server: Server, *, pods: Sequence[PodView], statuses: Mapping[str, ServerStatus], troubles: Mapping[ChildKey, str]
 ) -> ServerReport:
     config = server_config(server)
     ready = {pod.uid: ready_models(pod, config=config, statuses=statuses) for pod in pods}
-    troubles = [trouble] if trouble else [f"Pod {pod.name} {pod.trouble}" for pod in pods if pod.trouble]
+    own = [troubles.get(ChildKey(kind, server.namespace, server.name), "") for kind in ("ConfigMap", "Deployment")]
+    trouble = next((text for text in (*own, *(f"Pod {p.name} {p.trouble}" for p in pods if p.trouble)) if text), "")
     return ServerReport(
         name=server.name,
         namespace=server.namespace,
         replicas=len(pods),
         ready_replicas=sum(pod.ready for pod in pods),
-        message=shorten(troubles[0]) if troubles else None,
+        message=shorten(trouble) or None,
         models=tuple(
             _model(
                 model,
                 said=[_said(model, pod=pod, status=statuses.get(pod.uid)) for pod in pods],
                 ready=sum(model.name in ready[pod.uid] for pod in pods),
-                trouble=troubles[0] if troubles else "",
+                trouble=trouble,
+                unreachable=troubles.get(ChildKey("Service", server.namespace, model.name), ""),
             )
             for model in server.models
         ),
@@ -100,7 +102,18 @@ def _said(model: ServedModel, *, pod: PodView, status: ServerStatus | None) -> A
     return said
 
 
-def _model(model: ServedModel, *, said: Sequence[AgentModelStatus], ready: int, trouble: str) -> AssignedModelStatus:
+def _model(
+    model: ServedModel, *, said: Sequence[AgentModelStatus], ready: int, trouble: str, unreachable: str
+) -> AssignedModelStatus:
+    if unreachable:
+        # Triton may serve it; but clients do not get there.
+        return AssignedModelStatus(
+            name=model.name,
+            variant=model.variant,
+            digest=model.artifact.digest,
+            state=ModelState.FAILED,
+            message=shorten(unreachable),
+        )
     least = min(said, key=lambda status: _PROGRESS.index(status.state), default=None)
     state = least.state if least is not None else ModelState.PENDING
     message = least.message if least is not None else "its server has no Pod yet"

@@ -15,7 +15,8 @@ class PodView:
     """One Pod of a Triton server.
 
     Attributes:
-        trouble: why it does not run, in the words of the scheduler or the kubelet; empty when nothing is wrong.
+        trouble: why it does not run as it should, in the words of the scheduler or the kubelet; empty when it does.
+        requests: the resources that its Triton is to have now, as quantities.
     """
 
     namespace: str
@@ -28,6 +29,7 @@ class PodView:
     leaving: bool
     config_revision: str
     trouble: str
+    requests: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -47,8 +49,16 @@ class PodView:
             leaving="deletionTimestamp" in metadata or status.get("phase") in ("Failed", "Succeeded"),
             config_revision=(metadata.get("annotations") or {}).get(names.CONFIG_REVISION, ""),
             trouble=_trouble(status, conditions),
+            requests=_requests(body.get("spec") or {}),
             labels=labels,
         )
+
+
+def _requests(spec: Mapping[str, Any]) -> Mapping[str, str]:
+    for container in spec.get("containers") or []:
+        if container["name"] == names.TRITON:
+            return dict((container.get("resources") or {}).get("requests") or {})
+    return {}
 
 
 def _trouble(status: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
@@ -60,6 +70,9 @@ def _trouble(status: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
         reason = waiting.get("reason", "")
         if reason and reason not in ("ContainerCreating", "PodInitializing"):
             return f"container {container['name']}: {reason}: {waiting.get('message', '')}".rstrip(": ")
+    pending = conditions.get("PodResizePending", {})
+    if pending.get("status") == "True":
+        return f"cannot be resized: {pending.get('reason', '')}: {pending.get('message', '')}".rstrip(": ")
     return ""
 
 

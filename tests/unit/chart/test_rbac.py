@@ -29,6 +29,7 @@ SITE = {
     "services": READ | {"create", "patch", "delete"},
     "configmaps": READ | {"create", "patch", "delete"},
     "pods": READ | {"patch"},
+    "pods/resize": {"patch"},
 }
 EDIT = {
     "littoral.dev/models": {"create", "delete", "deletecollection", "patch", "update"},

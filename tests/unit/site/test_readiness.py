@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from littoral.api.serving import ServerConfig, ServerStatus
-from littoral.site.readiness import pod_patch, ready_models
+from littoral.site.readiness import pod_patch, ready_models, resize_patch
 from littoral.site.views import PodView
 from tests.support.objects import DIGEST, assignment, server
 
@@ -79,6 +80,22 @@ def test_labels(labels: dict[str, str], said: ServerStatus | None, expected: dic
 def test_a_new_revision_is_announced_to_the_kubelet() -> None:
     patch = pod_patch(pod(revision="r1"), config=CONFIG, status=None)
     assert patch == {"metadata": {"annotations": {"littoral.dev/config": "r2"}}}
+
+
+@pytest.mark.parametrize(
+    ("requests", "expected"),
+    [
+        ({"cpu": "2", "memory": "3Gi"}, None),
+        ({"cpu": "2000m", "memory": "3072Mi", "nvidia.com/gpu": "1"}, None),
+        ({"cpu": "100m", "memory": "3Gi"}, {"cpu": "2", "memory": "3Gi"}),
+        ({}, {"cpu": "2", "memory": "3Gi"}),
+    ],
+)
+def test_a_server_is_given_what_its_models_need(requests: dict[str, str], expected: dict[str, str] | None) -> None:
+    wanted = assignment(servers=[server("a", cpu="2", memory="3Gi")]).spec.servers[0]
+    patch = resize_patch(replace(pod(), requests=requests), server=wanted)
+    containers = [{"name": "triton", "resources": {"requests": expected}}]
+    assert patch == (None if expected is None else {"spec": {"containers": containers}})
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,13 @@ import pytest
 
 from littoral.api.assignment import AssignmentStatus
 from littoral.api.serving import ServerStatus
+from littoral.site.desired import ChildKey
 from littoral.site.report import report
 from littoral.site.views import PodView
 from tests.support.objects import DIGEST, assignment, server
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-KEY = ("shop", "triton-edge-cpu")
+KEY = ChildKey("Deployment", "shop", "triton-edge-cpu")
 
 
 def pod(name: str = "p", *, ready: bool = True, trouble: str = "", leaving: bool = False) -> PodView:
@@ -104,6 +105,11 @@ def test_what_the_api_server_refused_is_said() -> None:
     status = reported([], {}, troubles={KEY: "the API server refused it: exceeded quota"})
     assert status.servers[0].message == "the API server refused it: exceeded quota"
     assert summary(status)[2] == "the API server refused it: exceeded quota"
+
+
+def test_a_model_whose_service_is_somebody_elses_is_not_served() -> None:
+    status = reported([pod()], {"p": said()}, troubles={ChildKey("Service", "shop", "a"): "not Littoral's"})
+    assert summary(status) == ("Failed", 0, "not Littoral's")
 
 
 def test_a_long_message_is_cut() -> None:
