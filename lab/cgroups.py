@@ -1,6 +1,7 @@
 """The cgroups of machines: ``/littoral-lab/<lab>/<machine>`` in every hierarchy of cgroup v1, or in the one of v2.
 
 They group what a machine runs, containers included, so that it can be found, counted and killed from the host.
+A ``lab`` is here the name of its cgroup (``LabFiles.cgroup``).
 """
 
 from __future__ import annotations

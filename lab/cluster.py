@@ -117,8 +117,8 @@ class Lab:
             since = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
             with step(f"reboot of node {name}"):
                 machine.stop(tuple(known for known in state.machines if known.name == name), timeout=0)
-                cgroups.kill(lab=self.files.name, machine=name)
-                cgroups.remove(lab=self.files.name, machine=name)
+                cgroups.kill(lab=self.files.cgroup, machine=name)
+                cgroups.remove(lab=self.files.cgroup, machine=name)
                 network.unwire_node(index=index, control_plane=head)
                 started, process = member.start(member.last_spec())
                 self.files.write(state.with_machine(started))
@@ -132,7 +132,7 @@ class Lab:
 
     def machine(self, name: str) -> Machine:
         """One of the lab's machines."""
-        return Machine(lab=self.files.name, name=name, directory=self.files.machine(name))
+        return Machine(cgroup=self.files.cgroup, name=name, directory=self.files.machine(name))
 
     def _archives(self, wish: Wish, built: Programs) -> list[Path]:
         """The archives of the images that the nodes need, built where they are not there yet."""
@@ -246,12 +246,12 @@ class Lab:
 
     def _clear(self, state: LabState | None) -> list[str]:
         """Stop machines and remove what a killed one may leave: processes, cgroups, the host's veth."""
-        name, done = self.files.name, []
+        done = []
         if state is not None:
             done += [f"stopped machine {member}" for member in machine.stop(state.machines)]
-        if left := cgroups.kill(lab=name):
-            done.append(f"killed {left} processes that were left")
-        if removed := cgroups.remove(lab=name):
+        if left := cgroups.kill(lab=self.files.cgroup):
+            done.append(f"killed what was left: {left} processes")
+        if removed := cgroups.remove(lab=self.files.cgroup):
             done.append(f"removed {removed} cgroups")
         if state is not None and state.phase != "Down" and network.unwire(slot=state.slot):
             done.append("removed the host's end of the network")

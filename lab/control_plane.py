@@ -24,8 +24,9 @@ _ETCD = "http://127.0.0.1:2379"
 
 @dataclass(frozen=True, kw_only=True)
 class ControlPlane:
-    """The control plane of one lab."""
+    """The control plane of the lab called ``lab``."""
 
+    lab: str
     machine: Machine
     plan: AddressPlan
     programs: Programs
@@ -64,7 +65,7 @@ class ControlPlane:
                 server=self.server,
                 user=f"littoral-lab-{name}",
                 organization="system:masters",
-                cluster=f"littoral-{self.machine.lab}",
+                cluster=f"littoral-{self.lab}",
             )
 
     def ready(self, *, directory: Path | None = None) -> Probe:

@@ -57,6 +57,7 @@ class Embedded:
     @staticmethod
     def _head(context: Context) -> ControlPlane:
         return ControlPlane(
+            lab=context.files.name,
             machine=context.control_plane,
             plan=context.plan,
             programs=context.programs,

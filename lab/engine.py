@@ -34,7 +34,7 @@ class Context:
 
     def machine(self, name: str) -> Machine:
         """One of the lab's machines."""
-        return Machine(lab=self.files.name, name=name, directory=self.files.machine(name))
+        return Machine(cgroup=self.files.cgroup, name=name, directory=self.files.machine(name))
 
 
 class Engine(Protocol):

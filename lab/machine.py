@@ -29,9 +29,9 @@ _JOIN = 'while [ "$1" != -- ]; do echo 0 > "$1/cgroup.procs" || exit 1; shift; d
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A machine of a lab, in ``directory``; it need not be running."""
+    """A machine, in ``directory``, of the lab whose cgroups are called ``cgroup``; it need not be running."""
 
-    lab: str
+    cgroup: str
     name: str
     directory: Path
 
@@ -62,7 +62,7 @@ class Machine:
                 "-c",
                 _JOIN,
                 "join",
-                *map(str, cgroups.create(lab=self.lab, machine=self.name)),
+                *map(str, cgroups.create(lab=self.cgroup, machine=self.name)),
                 "--",
             ),
             *(
@@ -96,7 +96,7 @@ class Machine:
                 raise LabError(f"machine {self.name} did not start:\n{text.strip()[-1500:]}")
             time.sleep(0.02)
         init = _only_child(process.pid)
-        cgroups.make_room(lab=self.lab, machine=self.name, pids=[process.pid, init])
+        cgroups.make_room(lab=self.cgroup, machine=self.name, pids=[process.pid, init])
         state = MachineState(
             name=self.name,
             launcher=process.pid,
@@ -117,7 +117,7 @@ class Machine:
     def host_pids(self) -> dict[int, int]:
         """PID inside the machine -> PID on the host, of its processes that are not in a namespace further down."""
         pids = {}
-        for pid in cgroups.processes(lab=self.lab, machine=self.name):
+        for pid in cgroups.processes(lab=self.cgroup, machine=self.name):
             with contextlib.suppress(OSError):
                 status = Path(f"/proc/{pid}/status").read_text()
                 numbers = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[1:]
@@ -139,7 +139,7 @@ class Machine:
     def resident_memory(self) -> int:
         """Bytes of memory that its processes hold resident; pages that they share count once for each."""
         total = 0
-        for pid in cgroups.processes(lab=self.lab, machine=self.name):
+        for pid in cgroups.processes(lab=self.cgroup, machine=self.name):
             with contextlib.suppress(OSError):
                 total += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         return total * os.sysconf("SC_PAGE_SIZE")
@@ -163,12 +163,16 @@ def stop(states: tuple[MachineState, ...], *, timeout: float = 8.0) -> list[str]
     for state in alive:
         _signal(state.init, state.init_started, signal.SIGTERM)
     deadline = time.monotonic() + timeout
-    while any(running(state) for state in alive) and time.monotonic() < deadline:
+    while any(map(_anything_runs, alive)) and time.monotonic() < deadline:
         time.sleep(0.02)
     for state in states:
         _signal(state.init, state.init_started, signal.SIGKILL)
         _signal(state.launcher, state.launcher_started, signal.SIGKILL)
     return [state.name for state in alive]
+
+
+def _anything_runs(state: MachineState) -> bool:
+    return running(state) or started(state.launcher) == state.launcher_started
 
 
 def started(pid: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -87,6 +88,11 @@ class LabFiles:
     def directory(self) -> Path:
         """Everything of this lab; ``down --purge`` removes it."""
         return self.cache / "labs" / self.name
+
+    @property
+    def cgroup(self) -> str:
+        """The name of its cgroups: a lab of the same name below another cache directory must have others."""
+        return f"{self.name}-{hashlib.sha256(str(self.cache).encode()).hexdigest()[:6]}"
 
     @property
     def kubeconfig(self) -> Path:

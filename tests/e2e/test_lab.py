@@ -230,7 +230,7 @@ class TestNetwork:
     def test_the_host_is_left_as_it_was(self, commands: Commands) -> None:
         """Nothing of the lab listens on the host, mounts there, or writes where a kubelet would."""
         assert str(commands.files.directory) not in Path("/proc/self/mounts").read_text()
-        inside = cgroups.processes(lab=commands.name)
+        inside = cgroups.processes(lab=commands.files.cgroup)
         listening = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout
         assert not [pid for pid in inside if f"pid={pid}," in listening]
 
@@ -345,7 +345,7 @@ def test_down_leaves_nothing_after(violence: Callable[[Commands], None], archive
         commands.lab("load-images", str(archive))
         commands.kubectl("apply", "-f", "-", stdin=_workload("edge"))
         commands.kubectl("wait", "--for=condition=Available", "deployment", "--all", "--timeout=60s")
-        state, inside = commands.state, cgroups.processes(lab=commands.name)
+        state, inside = commands.state, cgroups.processes(lab=commands.files.cgroup)
         namespaces = {
             os.readlink(f"/proc/{machine.init}/ns/{kind}")
             for machine in state.machines
@@ -370,9 +370,9 @@ def test_down_ends_an_up_that_was_killed_half_way() -> None:
     line = [sys.executable, "-m", "lab", "up", "--name", commands.name, *NODES]
     try:
         with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            _await(lambda: len(cgroups.processes(lab=commands.name)) > 5)
+            _await(lambda: len(cgroups.processes(lab=commands.files.cgroup)) > 5)
             process.kill()
-        inside = cgroups.processes(lab=commands.name)
+        inside = cgroups.processes(lab=commands.files.cgroup)
         state = commands.state
         assert state.phase == "Starting"
         commands.lab("down")
@@ -384,7 +384,7 @@ def test_down_ends_an_up_that_was_killed_half_way() -> None:
 def _assert_nothing_left(commands: Commands, state: LabState, inside: set[int], namespaces: set[str]) -> None:
     """No process, no cgroup, no mount, no namespace, no interface, no route of the lab is there any more."""
     assert not [pid for pid in inside if _runs(pid)]
-    assert cgroups.directories(lab=commands.name) == []
+    assert cgroups.directories(lab=commands.files.cgroup) == []
     assert str(commands.files.directory) not in Path("/proc/self/mounts").read_text()
     # The kernel gives numbers of namespaces out anew, so only processes that are older than the lab's count.
     youngest = max(machine.init_started for machine in state.machines)

@@ -51,6 +51,11 @@ def test_a_name_that_could_leave_the_directory_is_refused(tmp_path: Path, name: 
         LabFiles(name=name, cache=tmp_path)
 
 
+def test_labs_of_one_name_in_two_caches_have_different_cgroups(tmp_path: Path) -> None:
+    groups = {LabFiles(name="a", cache=tmp_path / cache).cgroup for cache in ("x", "x", "y")}
+    assert len(groups) == 2
+
+
 def test_a_lab_keeps_its_slot_and_takes_none_in_use(tmp_path: Path) -> None:
     assert choose_slot(cache=tmp_path, name="a") == 0
     _write(tmp_path, _state("a", 0), _state("b", 2, phase="Down"))
