@@ -26,6 +26,7 @@ from .setting_up import NAMESPACE, Images
 
 _FIRST_ANSWER_TIMEOUT = 20.0
 _SETTLE_SECONDS = 2.0
+_POD_COLUMNS = "POD:.metadata.name,NODE:.spec.nodeName,PHASE:.status.phase"
 
 
 @dataclass(kw_only=True)
@@ -101,7 +102,9 @@ class Demo:
         for model in self.cluster.items("models.littoral.dev", f"--namespace={NAMESPACE}"):
             for line in describe_places(model):
                 self.console.say(line)
-        self.console.say(self.cluster.run("get", "pods", f"--namespace={NAMESPACE}", "--output=wide"))
+        self.console.say(
+            self.cluster.run("get", "pods", f"--namespace={NAMESPACE}", f"--output=custom-columns={_POD_COLUMNS}")
+        )
 
     def measure_accuracy(self, test: Digits) -> None:
         """Compare the accuracy through Triton with that of the same file run here; raise DemoError if they differ."""
