@@ -97,8 +97,8 @@ class Lab:
             done = self._clear(state)
             if state is not None:
                 self.files.write(replace(state, phase="Down", machines=()))
-            if purge and self.files.directory.exists():
-                shutil.rmtree(self.files.directory)
+            if purge:
+                self.files.purge()
                 done.append(f"removed {self.files.directory}")
             return done
 

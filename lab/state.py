@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -120,21 +121,45 @@ class LabFiles:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Only one command at a time changes a lab; a second one waits here."""
-        with exclusive(self.cache / "labs" / f".{self.name}.lock", purpose=f"lab {self.name}"):
+        with exclusive(self._lock, purpose=f"lab {self.name}"):
             yield
+
+    def purge(self) -> None:
+        """Remove every file of the lab; only under its lock, which goes last."""
+        if self.directory.exists():
+            shutil.rmtree(self.directory)
+        self._lock.unlink()
+
+    @property
+    def _lock(self) -> Path:
+        return self.cache / "labs" / f".{self.name}.lock"
 
 
 @contextmanager
 def exclusive(path: Path, *, purpose: str) -> Iterator[None]:
-    """Hold the file lock ``path``, saying so when another process has it. The kernel frees it with the process."""
+    """Hold the file lock ``path``, saying so when another process has it. The kernel frees it with the process.
+
+    Who holds it may remove the file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"Waiting for another process that works on {purpose} ...")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    while True:
+        with path.open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"Waiting for another process that works on {purpose} ...")
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            if not _is_open_at(path, handle.fileno()):
+                continue  # Its last holder removed it: whoever comes now would lock another file.
+            yield
+            return
+
+
+def _is_open_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def choose_slot(*, cache: Path, name: str) -> int:

@@ -1,3 +1,4 @@
+import fcntl
 import multiprocessing
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -85,7 +86,34 @@ def test_the_cache_follows_the_xdg_convention(monkeypatch: pytest.MonkeyPatch, t
     assert cache_directory() == Path("/somewhere/.cache/littoral")
 
 
-def _hold(path: Path, held: Event, release: Event, entered: list[int] | None = None) -> None:
+def test_a_purge_removes_the_lock_and_lets_the_next_one_in(tmp_path: Path) -> None:
+    files = LabFiles(name="a", cache=tmp_path)
+    context = multiprocessing.get_context("spawn")
+    held, release = context.Event(), context.Event()
+    waiter = context.Process(target=_wait_for_lab, args=(tmp_path, held, release))
+    with files.lock():
+        files.write(_state("a", 0))
+        waiter.start()
+        assert not held.wait(1)
+        files.purge()
+        assert list((tmp_path / "labs").iterdir()) == []
+    assert held.wait(30)
+    (lock,) = (tmp_path / "labs").iterdir()
+    # Whoever waited for the removed file holds the one that is there now.
+    with lock.open("w") as handle, pytest.raises(BlockingIOError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    release.set()
+    waiter.join(30)
+    assert waiter.exitcode == 0
+
+
+def _wait_for_lab(cache: Path, held: Event, release: Event) -> None:
+    with LabFiles(name="a", cache=cache).lock():
+        held.set()
+        release.wait(30)
+
+
+def _hold(path: Path, held: Event, release: Event) -> None:
     with exclusive(path, purpose="a test"):
         held.set()
         release.wait(30)
