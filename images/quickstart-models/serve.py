@@ -1,6 +1,6 @@
 """Serve the files of one directory over https, read-only: the quickstart's stand-in for an artifact store.
 
-    python3 serve.py DIRECTORY --certificate tls.crt --key tls.key [--port 8443]
+    python3 serve.py DIRECTORY --certificate tls.crt --key tls.key [--address 127.0.0.1] [--port 8443]
 
 Standard library only, because it is copied into an image as it is.
 """
@@ -28,8 +28,8 @@ class Server(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, *, port: int, directory: pathlib.Path, context: ssl.SSLContext) -> None:
-        super().__init__(("", port), functools.partial(Handler, directory=str(directory)))
+    def __init__(self, *, address: str, port: int, directory: pathlib.Path, context: ssl.SSLContext) -> None:
+        super().__init__((address, port), functools.partial(Handler, directory=str(directory)))
         self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("directory", type=pathlib.Path)
     parser.add_argument("--certificate", type=pathlib.Path, required=True, help="PEM, with its chain")
     parser.add_argument("--key", type=pathlib.Path, required=True, help="PEM")
+    parser.add_argument("--address", default="127.0.0.1", help="to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=8443)
     options = parser.parse_args()
 
@@ -55,7 +56,7 @@ def main() -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(options.certificate, options.key)
     signal.signal(signal.SIGTERM, stop)
-    with Server(port=options.port, directory=options.directory, context=context) as server:
+    with Server(address=options.address, port=options.port, directory=options.directory, context=context) as server:
         print(f"serving {options.directory} on port {server.server_port}", flush=True)
         server.serve_forever()
 
