@@ -14,9 +14,16 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+_under_way: list[str] = []
+"""The titles of the steps that have begun, the innermost last: only that one shows its seconds."""
+
+
 @contextmanager
 def step(title: str) -> Iterator[None]:
-    """Name a step and, when it has succeeded, how long it took. A terminal shows the seconds as they pass."""
+    """Name a step once it has ended, and how long it took; ``xx`` marks one that failed.
+
+    A terminal shows the seconds as they pass. Steps may be nested.
+    """
     started = time.monotonic()
     done = threading.Event()
 
@@ -25,8 +32,10 @@ def step(title: str) -> Iterator[None]:
 
     def tick() -> None:
         while not done.wait(1.0):
-            print(f"\r{line('..')}", end="", file=sys.stderr, flush=True)
+            if _under_way[-1:] == [title]:
+                print(f"\r{line('..')}", end="", file=sys.stderr, flush=True)
 
+    _under_way.append(title)
     ticker = threading.Thread(target=tick, daemon=True) if sys.stderr.isatty() else None
     if ticker is not None:
         ticker.start()
@@ -36,6 +45,7 @@ def step(title: str) -> Iterator[None]:
         mark = "ok"
     finally:
         done.set()
+        _under_way.remove(title)
         if ticker is not None:
             ticker.join()
             print("\r", end="", file=sys.stderr)
