@@ -36,7 +36,7 @@ DEMO := $(PYTHON) -m examples.quickstart.demo
 .PHONY: demo
 demo: setup ## The main job, from nothing to answers, on a lab of its own (CLUSTER=current: your cluster; KEEP=1: leave all)
 ifeq ($(CLUSTER),lab)
-	@$(if $(KEEP),,trap '$(PYTHON) -m lab down --name demo' EXIT;) $(PYTHON) -m lab up --name demo; $(DEMO) --lab demo
+	@$(if $(KEEP),,trap '$(PYTHON) -m lab down --name demo' EXIT;) $(DEMO) --lab demo
 else
 	@$(DEMO) --cluster $(CLUSTER)
 endif

@@ -41,7 +41,7 @@ def test_an_artifact_is_replaced_again_and_again_and_no_request_fails(littoral: 
             littoral.wait_ready("digits")
     report = running.report()
     assert (report.failed, report.errors) == (0, ())
-    assert len(report.answers) > _CHANGES, "each artifact has answered under a version of its own"
+    assert len(report.answers) >= _CHANGES, "each artifact has answered under a version of its own"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def _copier(littoral: Littoral, *, volume: str, namespace: str) -> dict[str, Any
                 {
                     "name": "copier",
                     "image": littoral.images.quickstart_models,
-                    "command": ["sh", "-c", "cp /srv/digits.onnx /target/ && chmod a+r /target/digits.onnx"],
+                    "command": ["sh", "-c", "cp /srv/networks/digits.onnx /target/ && chmod a+r /target/digits.onnx"],
                     "securityContext": {"runAsUser": 0},
                     "volumeMounts": [{"name": "target", "mountPath": "/target"}],
                 }

@@ -17,6 +17,7 @@ Manifest = dict[str, Any]
 _TRITON_USER = 1000  # `triton-server` in NVIDIA's image.
 _AGENT_USER = 65532
 _ROOT = 0
+_EXIT_TIMEOUT = 10  # Seconds.
 
 # What a server is scheduled with. The site role resizes it in place to what its Models need: a Model more or less
 # changes no template, and so restarts nothing.
@@ -88,7 +89,7 @@ def _pod(server: Server, *, pool: str, spec: AssignmentSpec, settings: ServerSet
     pod: Manifest = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": 60,
+        "terminationGracePeriodSeconds": settings.drain + _EXIT_TIMEOUT + 15,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
         "initContainers": [_agent(server, settings)],
         "containers": [_triton(server, settings)],
@@ -175,6 +176,8 @@ def _triton(server: Server, settings: ServerSettings) -> Manifest:
             "--strict-readiness=false",
             "--exit-on-error=false",
             "--metrics-config=summary_latencies=true",
+            # On SIGTERM Triton waits for what is under way, and also for idle connections that clients keep.
+            f"--exit-timeout-secs={_EXIT_TIMEOUT}",
             f"--http-port={names.HTTP_PORT}",
             f"--grpc-port={names.GRPC_PORT}",
             f"--metrics-port={names.METRICS_PORT}",
