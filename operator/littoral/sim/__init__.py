@@ -1,0 +1,1 @@
+"""Simulation: what the core's models are checked against, and what plays whole clusters through."""
