@@ -19,7 +19,7 @@ help: ## Name every task
 .PHONY: setup
 setup: $(VENV)/.ready ## Make the virtual environment (pinned, cached outside the checkout)
 
-$(VENV)/.ready: requirements/dev.txt pyproject.toml
+$(VENV)/.ready:
 	@echo "==> Python packages into $(VENV)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt

@@ -44,6 +44,10 @@ class ModelClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
         self._client.close()
 
     def infer(self, tensor: NDArray[np.float32], *, input_name: str, output_name: str) -> Answer:

@@ -127,23 +127,35 @@ class Load:
 
 @contextmanager
 def under_load(
-    connect: Callable[[], ModelClient], images: NDArray[np.float32], *, workers: int = 4, pause: float = 0.02
+    connect: Callable[[], ModelClient],
+    images: NDArray[np.float32],
+    *,
+    workers: int = 4,
+    pause: float = 0.02,
+    keep: bool = True,
 ) -> Iterator[Load]:
-    """Send scans from several threads until the block ends, each thread pausing between two of its requests."""
+    """Send scans from several threads until the block ends, each thread pausing between two of its requests.
+
+    With `keep`, each thread keeps its connection; without, each request opens one.
+    """
     load, stop = Load(), threading.Event()
 
     def work(offset: int) -> None:
-        with connect() as client:
-            index = offset
-            while not stop.wait(pause):
-                start = time.perf_counter()
-                outcome: Answer | InferenceError
-                try:
-                    outcome = ask_digit(client, images[index % len(images)])
-                except InferenceError as error:
-                    outcome = error
-                load.record(outcome, seconds=time.perf_counter() - start)
-                index += workers
+        client = connect()
+        index = offset
+        while not stop.wait(pause):
+            start = time.perf_counter()
+            outcome: Answer | InferenceError
+            try:
+                outcome = ask_digit(client, images[index % len(images)])
+            except InferenceError as error:
+                outcome = error
+            load.record(outcome, seconds=time.perf_counter() - start)
+            index += workers
+            if not keep:
+                client.close()
+                client = connect()
+        client.close()
 
     threads = [threading.Thread(target=work, args=(offset,), daemon=True) for offset in range(workers)]
     for thread in threads:

@@ -72,8 +72,12 @@ class Littoral:
 
     def connect(self, name: str, *, namespace: str = setting_up.NAMESPACE) -> ModelClient:
         """A client of the Model's Service, at the Service's own address."""
+        return ModelClient(url=self.address(name, namespace=namespace), model=name)
+
+    def address(self, name: str, *, namespace: str = setting_up.NAMESPACE) -> str:
+        """Address and port of the Model's Service."""
         service = self.cluster.get("service", name, f"--namespace={namespace}")
-        return ModelClient(url=f"{service['spec']['clusterIP']}:80", model=name)
+        return f"{service['spec']['clusterIP']}:80"
 
     def wait_answers(self, name: str, *, namespace: str = setting_up.NAMESPACE, within: float = 60.0) -> None:
         """Wait until a Model of digits answers."""
