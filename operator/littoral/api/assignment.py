@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, computed_field
 
 from littoral.api.base import ApiModel
+from littoral.api.measurement import DeviceMeasurement, ModelMeasurement
 from littoral.api.meta import (
     Conditions,
     Count,
@@ -93,6 +94,8 @@ class AssignedModelStatus(ApiModel):
     """Replicas that answer requests for the model."""
     message: Message = ""
     """What went wrong or what is awaited."""
+    measured: ModelMeasurement | None = None
+    """What the model does; absent until it was measured."""
 
 
 class ServerReport(ApiModel):
@@ -108,6 +111,8 @@ class ServerReport(ApiModel):
     """Pods that are Ready."""
     message: Message | None = None
     """Why Pods are missing; absent when none are."""
+    device: DeviceMeasurement | None = None
+    """The device of the server; absent for cpu, and where Triton cannot see it."""
     models: Annotated[tuple[AssignedModelStatus, ...], Field(max_length=256), ListMap("name")] = ()
     """The models of the server."""
 

@@ -115,6 +115,8 @@ class ModelStatus(ApiModel):
     """Bytes fetched so far."""
     total_bytes: int = 0
     """Bytes to fetch; 0 while unknown."""
+    load_seconds: float | None = Field(default=None, ge=0)
+    """How long Triton took to load the version; absent when this agent has not loaded it."""
 
 
 class ServerStatus(ApiModel):
