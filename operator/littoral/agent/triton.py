@@ -86,7 +86,10 @@ class Triton:
         await self._client.close()
 
     async def alive(self) -> bool:
-        """Whether Triton answers new clients."""
+        """Whether Triton answers new clients; one connection that is lost in a burst of others is no outage."""
+        return await self._answers() or await self._answers()
+
+    async def _answers(self) -> bool:
         try:
             async with self._http.get(self._health) as response:
                 return response.status == 200
