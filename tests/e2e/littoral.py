@@ -129,6 +129,16 @@ def digits_model(name: str, *, namespace: str, variants: list[dict[str, Any]]) -
     }
 
 
+def stays_at_the_edge(model: str, *, namespace: str) -> dict[str, Any]:
+    """A LatencySLO that keeps a Model out of the cloud."""
+    return {
+        "apiVersion": "littoral.dev/v1alpha1",
+        "kind": "LatencySLO",
+        "metadata": {"name": model, "namespace": namespace},
+        "spec": {"modelRef": {"name": model}, "latency": "100ms", "overflow": "Never"},
+    }
+
+
 def kill(pod: dict[str, Any], program: str) -> int:
     """SIGKILL the processes of a Pod whose command line matches; how many there were.
 

@@ -11,7 +11,7 @@ import pytest
 from examples.quickstart.digits import load
 from examples.quickstart.networks import DIGITS, DIGITS_V2
 from examples.quickstart.reading import accuracy_directly, accuracy_through, under_load
-from tests.e2e.littoral import Littoral, digits_model, digits_variants
+from tests.e2e.littoral import Littoral, digits_model, digits_variants, stays_at_the_edge
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -94,7 +94,7 @@ def test_artifacts_from_the_node_and_from_a_claim(littoral: Littoral, namespace:
         "from-claim": "pvc://networks/digits.onnx",
     }
     # The folder is on the node edge alone.
-    slos = [_stays_at_the_edge(name, namespace=namespace) for name in models]
+    slos = [stays_at_the_edge(name, namespace=namespace) for name in models]
     littoral.cluster.apply(
         [
             *slos,
@@ -165,13 +165,4 @@ def _copier(littoral: Littoral, *, volume: str, namespace: str) -> dict[str, Any
                 }
             ],
         },
-    }
-
-
-def _stays_at_the_edge(model: str, *, namespace: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "littoral.dev/v1alpha1",
-        "kind": "LatencySLO",
-        "metadata": {"name": model, "namespace": namespace},
-        "spec": {"modelRef": {"name": model}, "latency": "100ms", "overflow": "Never"},
     }

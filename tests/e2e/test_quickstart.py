@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 
-from tests.e2e.littoral import ROOT, Littoral, digits_model, digits_variants
+from examples.quickstart.client import ModelClient
+from examples.quickstart.digits import load
+from examples.quickstart.reading import under_load
+from tests.e2e.littoral import ROOT, Littoral, digits_model, digits_variants, stays_at_the_edge
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -36,25 +40,55 @@ def test_a_device_decides_the_variant(littoral: Littoral) -> None:
 
 
 def test_a_device_that_disappears_moves_its_model_to_the_next_variant(littoral: Littoral) -> None:
-    def announce(count: str) -> None:
-        patch = (
-            f'{{"status":{{"capacity":{{"npu.intel.com/accel":"{count}"}},'
-            f'"allocatable":{{"npu.intel.com/accel":"{count}"}}}}}}'
-        )
-        littoral.cluster.run("patch", "node", "edge", "--subresource=status", "--type=merge", f"--patch={patch}")
-
-    def variant() -> str:
-        return str(littoral.model("text-detect")["status"]["placements"][0]["variant"])
-
     littoral.wait_ready("text-detect")
-    announce("0")
+    _announce(littoral, "0")
     try:
-        littoral.wait(lambda: variant() == "onnx-cpu", what="text-detect falls back to the CPU")
+        littoral.wait(lambda: _variant(littoral, "text-detect") == "onnx-cpu", what="text-detect falls back to the CPU")
         littoral.wait_ready("text-detect")
     finally:
-        announce("1")
-    littoral.wait(lambda: variant() == "openvino-npu", what="text-detect is on the NPU again")
+        _announce(littoral, "1")
+    littoral.wait(lambda: _variant(littoral, "text-detect") == "openvino-npu", what="text-detect is on the NPU again")
     littoral.wait_ready("text-detect")
+
+
+def _announce(littoral: Littoral, count: str) -> None:
+    """Have the node edge announce so many NPUs."""
+    devices = {"npu.intel.com/accel": count}
+    patch = json.dumps({"status": {"capacity": devices, "allocatable": devices}})
+    littoral.cluster.run("patch", "node", "edge", "--subresource=status", "--type=merge", f"--patch={patch}")
+
+
+def _variant(littoral: Littoral, name: str) -> str:
+    """The variant of a Model's first place."""
+    return str(littoral.model(name)["status"]["placements"][0]["variant"])
+
+
+def test_a_model_that_moves_to_another_device_loses_no_request(littoral: Littoral) -> None:
+    """At one site alone, from the NPU to the CPU and back: the old server goes when the new one serves."""
+    _, test = load()
+    name, where = "moving", "--namespace=shop"
+    on_npu = digits_variants()[0] | {"name": "openvino-npu", "accelerator": "intel-npu", "backend": "openvino"}
+    littoral.cluster.apply(
+        [
+            stays_at_the_edge(name, namespace="shop"),
+            digits_model(name, namespace="shop", variants=[on_npu, *digits_variants()]),
+        ]
+    )
+    try:
+        littoral.wait_ready(name)
+        littoral.wait_answers(name)
+        address = littoral.address(name)
+        with under_load(lambda: ModelClient(url=address, model=name), test.images, keep=False) as running:
+            for npus, variant in (("0", "onnx-cpu"), ("1", "openvino-npu")):
+                _announce(littoral, npus)
+                littoral.wait(
+                    lambda variant=variant: _variant(littoral, name) == variant, what=f"{name} is placed as {variant}"
+                )
+                littoral.wait_ready(name)
+        assert (running.report().failed, running.report().errors) == (0, ())
+    finally:
+        _announce(littoral, "1")
+        littoral.cluster.run("delete", "models.littoral.dev,latencyslos.littoral.dev", name, where)
 
 
 def test_a_model_more_restarts_nothing(littoral: Littoral) -> None:

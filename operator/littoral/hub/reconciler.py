@@ -21,6 +21,7 @@ from littoral.cluster.status import refuse_malformed, write_status
 from littoral.core.hardware import DeviceTable, Node
 from littoral.core.plan import Plan
 from littoral.core.planner import plan
+from littoral.core.staging import stage
 from littoral.core.world import World, key_of
 from littoral.hub.statuses import model_status, pool_status, slo_status
 
@@ -62,7 +63,8 @@ class Reconciler:
         # 2. Plan, off the event loop: watches and the Lease must not wait for it.
         decided = await asyncio.to_thread(plan, world)
 
-        # 3. Write the Assignments that differ, remove those whose pool is gone.
+        # 3. Write the Assignments that differ, remove those whose pool is gone. What serves stays until its replacement
+        #    serves, so a plan may take several passes.
         written = await self._write_assignments(world, decided)
 
         # 4. Tell people.
@@ -82,7 +84,7 @@ class Reconciler:
         done = True
         current = {assignment.name: assignment for assignment in self._kinds.assignments.objects()}
         pools = {pool.name: pool for pool in world.pools}
-        for name, spec in decided.assignments.items():
+        for name, spec in stage(decided, current=current).items():
             if name in current and current[name].spec == spec:
                 continue
             try:

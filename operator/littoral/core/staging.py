@@ -1,0 +1,109 @@
+"""From what runs to what is planned, without a gap: what serves stays until its replacement serves. Pure.
+
+Several passes bring a plan about. Each writes what is planned, and beside it what must stay for now; once the site
+reports that the replacement is ready, the next pass no longer finds a reason to keep the old one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from littoral.api.assignment import Assignment, AssignmentSpec, Server, ServerReport
+from littoral.api.serving import ServedModel
+from littoral.core.plan import Decision, Plan, Reason
+from littoral.core.world import ModelKey
+
+# Where a Model may not run, it stops at once: data that must not leave its site is not sent on for convenience.
+_FORBIDDEN: Final = frozenset(
+    {
+        Reason.BELOW_MIN_ACCURACY,
+        Reason.SIGNATURE_UNSUPPORTED,
+        Reason.SITE_NOT_SELECTED,
+        Reason.STAYS_AT_SITE,
+    }
+)
+
+
+def stage(planned: Plan, *, current: Mapping[str, Assignment]) -> dict[str, AssignmentSpec]:
+    """What each pool's Assignment shall say now, on the way to the plan.
+
+    Args:
+        current: the Assignments as they are, by pool, with what their sites report.
+
+    Returns:
+        The planned assignments, each with the Models that must go on serving there until they serve elsewhere.
+    """
+    leaving = _leaving(planned, current=current)
+    return {
+        pool: _with(spec, leaving.get(pool, ()), current=current[pool]) if pool in leaving else spec
+        for pool, spec in planned.assignments.items()
+    }
+
+
+def _leaving(planned: Plan, *, current: Mapping[str, Assignment]) -> dict[str, list[tuple[Server, ServedModel]]]:
+    """Models that serve where the plan no longer has them, and have to go on doing so."""
+    wanted = {
+        (pool, server.namespace, server.name, model.name)
+        for pool, spec in planned.assignments.items()
+        for server in spec.servers
+        for model in server.models
+    }
+    leaving: dict[str, list[tuple[Server, ServedModel]]] = {}
+    for pool, assignment in current.items():
+        if pool not in planned.assignments:
+            continue
+        ready = _ready(assignment.status.servers)
+        for server in assignment.spec.servers:
+            for model in server.models:
+                decision = planned.decisions.get(ModelKey(server.namespace, model.name))
+                if (
+                    decision is not None
+                    and (pool, server.namespace, server.name, model.name) not in wanted
+                    and (server.namespace, server.name, model.name) in ready
+                    and not _forbidden(decision, pool=pool, variant=model.variant)
+                    and not _replaced(decision, key=ModelKey(server.namespace, model.name), current=current)
+                ):
+                    leaving.setdefault(pool, []).append((server, model))
+    return leaving
+
+
+def _forbidden(decision: Decision, *, pool: str, variant: str) -> bool:
+    return any(
+        rejection.pool == pool and rejection.variant in (None, variant) and rejection.reason in _FORBIDDEN
+        for rejection in decision.rejections
+    )
+
+
+def _replaced(decision: Decision, *, key: ModelKey, current: Mapping[str, Assignment]) -> bool:
+    """Whether the Model answers in every place that the plan has for it. No place is no replacement."""
+    for placement in decision.placements:
+        assignment = current.get(placement.pool)
+        if assignment is None:
+            return False
+        if (key.namespace, placement.server, key.name) not in _ready(assignment.status.servers):
+            return False
+    return bool(decision.placements)
+
+
+def _ready(reports: Iterable[ServerReport]) -> frozenset[tuple[str, str, str]]:
+    """(namespace, server, model) of what answers in at least one replica."""
+    return frozenset(
+        (report.namespace, report.name, model.name)
+        for report in reports
+        for model in report.models
+        if model.ready_replicas > 0
+    )
+
+
+def _with(
+    spec: AssignmentSpec, leaving: Iterable[tuple[Server, ServedModel]], *, current: Assignment
+) -> AssignmentSpec:
+    servers = {(server.namespace, server.name): server for server in spec.servers}
+    for old, model in leaving:
+        key = (old.namespace, old.name)
+        # A server that the plan keeps for other Models only gets this one back; another stays with what must stay.
+        server = servers.get(key) or old.model_copy(update={"models": ()})
+        models = tuple(sorted((*server.models, model), key=lambda served: served.name))
+        servers[key] = server.model_copy(update={"models": models})
+    return spec.model_copy(update={"servers": tuple(servers[key] for key in sorted(servers))})

@@ -1,0 +1,119 @@
+"""What stays while a plan is being brought about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from littoral.api.assignment import Assignment
+from littoral.core.planner import plan
+from littoral.core.staging import stage
+from littoral.core.world import World
+from tests.support.objects import DIGEST, assignment, model, node, pool, server, slo, variant
+
+NPU = variant("npu", accelerator="intel-npu", backend="openvino")
+CPU = variant("onnx-cpu")
+
+
+def running(name: str, *servers: Mapping[str, Any], ready: Sequence[str]) -> Assignment:
+    """An Assignment whose site reports that the servers named in `ready` answer for all their Models."""
+    reports = [
+        {
+            "name": each["name"],
+            "namespace": each["namespace"],
+            "models": [
+                {"name": m["name"], "variant": m["variant"], "digest": DIGEST, "state": "Ready", "readyReplicas": 1}
+                for m in each["models"]
+            ],
+        }
+        for each in servers
+        if each["name"] in ready
+    ]
+    return assignment(name, servers=servers, status={"observedGeneration": 3, "servers": reports})
+
+
+def staged(world: World, *current: Assignment) -> dict[str, list[tuple[str, list[str]]]]:
+    """pool -> [(server, its Models)] of what is written next."""
+    specs = stage(plan(world), current={each.name: each for each in current})
+    return {name: [(s.name, [m.name for m in s.models]) for s in spec.servers] for name, spec in specs.items()}
+
+
+ON_NPU = server("digits", accelerator="intel-npu")
+ON_CPU = server("digits")
+LOST_NPU = World(models=(model(variants=[NPU, CPU]),), pools=(pool(),), nodes=(node(),))
+
+
+@pytest.mark.parametrize(
+    ("current", "expected"),
+    [
+        pytest.param(
+            [running("edge", ON_NPU, ready=["triton-edge-intel-npu"])],
+            [("triton-edge-cpu", ["digits"]), ("triton-edge-intel-npu", ["digits"])],
+            id="the old one stays while the new one is not ready",
+        ),
+        pytest.param(
+            [running("edge", ON_NPU, ON_CPU, ready=["triton-edge-intel-npu"])],
+            [("triton-edge-cpu", ["digits"]), ("triton-edge-intel-npu", ["digits"])],
+            id="and until it is",
+        ),
+        pytest.param(
+            [running("edge", ON_NPU, ON_CPU, ready=["triton-edge-intel-npu", "triton-edge-cpu"])],
+            [("triton-edge-cpu", ["digits"])],
+            id="then it goes",
+        ),
+        pytest.param(
+            [running("edge", ON_NPU, ready=[])],
+            [("triton-edge-cpu", ["digits"])],
+            id="what does not serve has nothing to go on with",
+        ),
+        pytest.param([], [("triton-edge-cpu", ["digits"])], id="nothing runs"),
+    ],
+)
+def test_a_model_that_moves(current: list[Assignment], expected: list[tuple[str, list[str]]]) -> None:
+    assert staged(LOST_NPU, *current) == {"edge": expected}
+
+
+def test_a_model_that_is_deleted_goes_at_once() -> None:
+    world = World(models=(model("other"),), pools=(pool(),), nodes=(node(),))
+    current = running("edge", server("digits", "other"), ready=["triton-edge-cpu"])
+    assert staged(world, current) == {"edge": [("triton-edge-cpu", ["other"])]}
+
+
+def test_data_that_must_stay_at_its_site_leaves_the_cloud_at_once() -> None:
+    world = World(
+        models=(model(),),
+        slos=(slo(overflow="Never"),),
+        pools=(pool(), pool("cloud", tier="cloud")),
+        nodes=(node(), node("c", pool="cloud")),
+    )
+    current = running("cloud", server("digits", pool="cloud"), ready=["triton-cloud-cpu"])
+    assert staged(world, current) == {"edge": [("triton-edge-cpu", ["digits"])], "cloud": []}
+
+
+def test_a_model_that_fits_nowhere_any_more_goes_on_where_it_serves() -> None:
+    world = World(models=(model(variants=[NPU]),), pools=(pool(),), nodes=(node(),))
+    current = running("edge", ON_NPU, ready=["triton-edge-intel-npu"])
+    assert staged(world, current) == {"edge": [("triton-edge-intel-npu", ["digits"])]}
+
+
+def test_only_the_model_that_moves_stays_behind_on_its_old_server() -> None:
+    world = World(
+        models=(model("digits", variants=[NPU, CPU]), model("other", variants=[NPU, CPU])),
+        pools=(pool(),),
+        nodes=(node(),),
+    )
+    old = server("digits", "other", accelerator="intel-npu")
+    new = server("other")
+    current = running("edge", old, new, ready=["triton-edge-intel-npu", "triton-edge-cpu"])
+    assert staged(world, current) == {
+        "edge": [("triton-edge-cpu", ["digits", "other"]), ("triton-edge-intel-npu", ["digits"])]
+    }
+
+
+def test_a_plan_that_is_brought_about_is_written_as_it_is() -> None:
+    world = World(models=(model(),), pools=(pool(),), nodes=(node(),))
+    decided = plan(world)
+    current = running("edge", ON_CPU, ready=["triton-edge-cpu"])
+    assert stage(decided, current={"edge": current}) == decided.assignments
