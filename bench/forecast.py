@@ -18,6 +18,7 @@ from bench.arrivals import SHAPES, TRACES, counts, generated, shop_day, trace
 from bench.forecasters import CANDIDATES, QUANTILES, Forecaster, Littoral, pinball
 from bench.report import machine
 from littoral.core.forecast import Series, encode, forecast, update
+from littoral.core.forecast.season import UNKNOWN
 
 HORIZONS: Final = (5.0, 30.0, 120.0)
 INTERVAL: Final = 5.0
@@ -173,15 +174,15 @@ def _print_costs(readings: Sequence[int]) -> None:
         forecast(series, at=now, horizon=30, quantile=0.95)
     per_forecast = (time.perf_counter() - start) / rounds / len(readings)
     print(f"\nper update   {per_update * 1e6:.1f} us\nper forecast {per_forecast * 1e6:.1f} us")
-    print(
-        f"per series   {_bytes(series)} bytes, as JSON {len(encode(series))}; in its first quarter of an hour", end=" "
-    )
-    young = update(Series(), count=5, start=0, end=5)
-    print(f"{_bytes(young)} and {len(encode(young))}")
+    young = update(Series(), count=5, start=0, end=INTERVAL)
+    for age, it in {"a series": series, "in its first quarter of an hour": young}.items():
+        print(f"{age}: {_bytes(it)} bytes in memory, {len(encode(it))} characters of JSON")
 
 
 def _bytes(value: Any) -> int:
-    """The memory of a value and all that it holds."""
+    """The memory of a value and all that it holds, without what all series share."""
+    if value is None or value is UNKNOWN:
+        return 0
     size = sys.getsizeof(value)
     if is_dataclass(value):
         return size + sum(_bytes(getattr(value, field.name)) for field in fields(value))

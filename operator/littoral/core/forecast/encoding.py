@@ -15,7 +15,7 @@ from littoral.core.forecast.series import SCALES, Moments, Series
 def encode(series: Series) -> str:
     """The series as JSON, numbers to six digits: about 300 characters, and 300 more with a day's profile."""
     said: dict[str, Any] = {
-        "end": round(series.end, 3),
+        "end": float(round(series.end, 3)),
         "age": _short(series.age),
     }
     if series.moments:

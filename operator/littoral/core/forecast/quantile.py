@@ -25,7 +25,7 @@ def forecast(series: Series, *, at: float, horizon: float, quantile: float, floo
         series: what is known.
         at: now, in seconds since the epoch. Before the last reading (a clock that was set back) counts as its end.
         horizon: seconds until capacity that is ordered now can serve; 0 or more.
-        quantile: the probability, at least 0.5 and less than 1.
+        quantile: the probability, at least 0.75 and less than 1.
         floor: requests/s to be ready for in any case; 0 or more.
 
     Returns:
@@ -34,7 +34,7 @@ def forecast(series: Series, *, at: float, horizon: float, quantile: float, floo
     Raises:
         ValueError: when an argument is out of its bounds or not a number.
     """
-    if not (0.5 <= quantile < 1 and horizon >= 0 and math.isfinite(at) and 0 <= floor < math.inf):
+    if not (0.75 <= quantile < 1 and horizon >= 0 and math.isfinite(at) and 0 <= floor < math.inf):
         raise ValueError(f"no forecast with {at=}, {horizon=}, {quantile=}, {floor=}")
     if not series.moments:
         return floor

@@ -17,7 +17,7 @@ _MEMORY: Final = 600.0
 """Seconds after which what was learned about the errors of the averages has faded to 1/e."""
 
 _SURPRISE: Final = 4.0
-"""Standard deviations, before the correction for skewness, above which a reading shows that the demand has changed."""
+"""Standard deviations, were demand normally distributed, above which a reading shows that it has changed."""
 
 _FIRST_SPREAD: Final = 0.25
 """The standard deviation that the first reading is taken to have, as a share of its rate."""

@@ -6,21 +6,22 @@ import math
 
 
 def upper(mean: float, *, variance: float, deviations: float) -> float:
-    """The quantile of a demand that the normal distribution has `deviations` standard deviations above its mean.
+    """The quantile of a gamma distribution, as Wilson and Hilferty approximate it (1931, PNAS 17, 684).
 
-    Demand is skewed: it bursts upwards, and cannot fall below 0. So the skewness of a gamma distribution is taken,
-    twice the coefficient of variation (up to 1, where that is an exponential distribution), and with it the first term
-    of the Cornish-Fisher expansion: z + (z^2 - 1) / 6 * skewness. Below z = 1 the term would be negative, and is left
-    out.
+    Demand is skewed: it bursts upwards and cannot fall below 0. Their formula is mean * (1 + c * u)^3 with the
+    coefficient of variation c and u = z / 3 - c / 9. Here it is written so that it holds for a mean of 0, and the shape
+    of the distribution is no more skewed than the exponential one (c = 1), where the formula begins to fail.
 
     Args:
         mean: the expected rate, 0 or more.
         variance: of the rate; taken as 0 where rounding has made it negative.
-        deviations: 0 or more.
+        deviations: z, the quantile of the standard normal distribution, above 2/3: below, more variance would lower
+            the result.
 
     Returns:
         A rate, which grows with `deviations` and with `variance`.
     """
     deviation = math.sqrt(max(0.0, variance))
     variation = min(1.0, deviation / mean) if mean > 0 else 1.0
-    return mean + deviation * (deviations + max(0.0, deviations * deviations - 1) / 3 * variation)
+    root = deviations / 3 - variation / 9
+    return mean + deviation * root * (3 + 3 * variation * root + (variation * root) ** 2)
