@@ -1,38 +1,71 @@
-"""`littoral`: one program for the operator, the agent and people."""
+"""`littoral`: one program for the operator, the agent and people; also `kubectl littoral`."""
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
-from typing import Final
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import click
 
 from littoral import __version__
+from littoral.cli.options import EndsWithOne, plain
 
-# Commands are imported when they are called: the agent must not pay for the operator's imports.
-_COMMANDS: Final = {
-    "agent": "littoral.cli.agent:agent",
-    "operator": "littoral.cli.operator:operator",
+
+class _Entry(NamedTuple):
+    """A command that is not imported yet: where it is, and what `--help` says of it meanwhile."""
+
+    location: str
+    summary: str
+
+
+# Commands are imported when they are called: neither the agent nor `--help` pays for the operator's imports.
+_FOR_PEOPLE: Final = {
+    "completion": _Entry("littoral.cli.completion:completion", "Print the script that completes commands in a shell."),
+    "explain": _Entry("littoral.cli.explain:explain", "Say why a Model runs where it does, and why not elsewhere."),
+    "plan": _Entry("littoral.cli.plan:plan", "Show what would change, and change nothing."),
+    "snapshot": _Entry("littoral.cli.snapshot:snapshot", "Write down what the planner reads of the cluster."),
+    "top": _Entry("littoral.cli.top:top", "Show what runs, how busy it is and how fast."),
+    "validate": _Entry("littoral.cli.validate:validate", "Check manifests by the API server's rules, and together."),
 }
+_FOR_CLUSTERS: Final = {
+    "agent": _Entry("littoral.cli.agent:agent", "Keep the Triton beside this process at its desired state."),
+    "operator": _Entry("littoral.cli.operator:operator", "Run the operator in this cluster."),
+}
+_COMMANDS: Final = _FOR_PEOPLE | _FOR_CLUSTERS
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(EndsWithOne, click.Group):
+    def main(self, *args: Any, **extra: Any) -> Any:
+        if Path(sys.argv[0]).name.startswith("kubectl-"):
+            extra.setdefault("prog_name", "kubectl littoral")
+        return super().main(*args, **extra)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module, _, attribute = _COMMANDS[cmd_name].partition(":")
+        module, _, attribute = _COMMANDS[cmd_name].location.partition(":")
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, entries in (("Commands", _FOR_PEOPLE), ("What runs in clusters", _FOR_CLUSTERS)):
+            with formatter.section(title):
+                formatter.write_dl([(name, entry.summary) for name, entry in entries.items()])
+
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="littoral")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Run NVIDIA Triton at the edge and in the cloud, placed by load and by what nodes can do."""
+    if plain():
+        ctx.color = False
 
 
 if __name__ == "__main__":

@@ -1,0 +1,125 @@
+"""How a command for people reaches the cluster: as kubectl does, and reading only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from littoral.cli import style
+from littoral.cli.failures import Failure, refused, unreachable
+
+if TYPE_CHECKING:
+    from littoral.api.meta import Resource as Kind
+    from littoral.cluster.client import Client
+    from littoral.cluster.resources import Resource
+
+T = TypeVar("T")
+K = TypeVar("K", bound="Kind")
+
+Object = dict[str, Any]
+
+_SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class Reader:
+    """Lists objects, and can do nothing else: a command that holds no more than this cannot write."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def objects(self, resource: Resource, *, namespace: str | None = None) -> list[Object]:
+        """All objects of a collection, each with its apiVersion and kind.
+
+        Raises:
+            Failure: it cannot be read; the message says what to do.
+        """
+        from littoral.cluster.client import UNREACHABLE, ApiError
+
+        try:
+            items, _ = await self._client.list(resource, namespace=namespace)
+        except ApiError as error:
+            plural = f"{resource.plural}.{resource.group}" if resource.group else resource.plural
+            raise refused(status=error.status, message=str(error), plural=plural) from error
+        except UNREACHABLE as error:
+            raise unreachable(error) from error
+        # Lists of built-in kinds leave out what the collection says anyway.
+        return [{"apiVersion": resource.api_version, "kind": resource.kind} | item for item in items]
+
+    async def objects_if_allowed(self, resource: Resource, *, namespace: str | None = None) -> list[Object] | None:
+        """As `objects`, or None where that is forbidden: a tenant may see Models, but no cluster-scoped object."""
+        try:
+            return await self.objects(resource, namespace=namespace)
+        except Failure as failure:
+            if getattr(failure.__cause__, "status", None) == 403:
+                return None
+            raise
+
+
+def parsed(kind: type[K], bodies: Sequence[Object]) -> list[K]:
+    """The objects that can be read. One that cannot slipped by validation, and is passed over with a word about it."""
+    from littoral.api import InvalidObject
+
+    objects = []
+    for body in bodies:
+        try:
+            objects.append(kind.parse(body))
+        except InvalidObject as error:
+            name = body["metadata"]["name"]
+            click.echo(f"{style.warn('passed over')}: {kind.KIND} {name}: {error}", err=True)
+    return objects
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """Which cluster, as which user, and in which namespace.
+
+    Attributes:
+        kubeconfig: path of a kubeconfig; None for `$KUBECONFIG`, `~/.kube/config`, or a Pod's service account.
+        context: context of the kubeconfig; None for its current one.
+        namespace: namespace that was asked for; None for that of the context.
+    """
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    namespace: str | None = None
+
+    def read(self, job: Callable[[Reader], Awaitable[T]]) -> T:
+        """Connect, do what the job does, and disconnect.
+
+        Raises:
+            Failure: there is no such cluster, or what the job raised.
+        """
+        import asyncio
+
+        return asyncio.run(self._read(job))
+
+    async def _read(self, job: Callable[[Reader], Awaitable[T]]) -> T:
+        from littoral.cluster.client import Client, NoCluster
+
+        try:
+            client = await Client.connect(kubeconfig=self.kubeconfig, context=self.context)
+        except NoCluster as error:
+            raise Failure(str(error)) from error
+        async with client:
+            return await job(Reader(client))
+
+    def default_namespace(self) -> str:
+        """The namespace that was asked for, or that of the context, or `default`."""
+        if self.namespace:
+            return self.namespace
+        from kubernetes.aio.config import ConfigException, list_kube_config_contexts
+
+        in_pod = "KUBERNETES_SERVICE_HOST" in os.environ and not (self.kubeconfig or self.context)
+        if in_pod and _SERVICE_ACCOUNT.exists():
+            return _SERVICE_ACCOUNT.read_text("utf-8").strip()
+        try:
+            contexts, current = list_kube_config_contexts(self.kubeconfig)
+        except (ConfigException, OSError):
+            return "default"  # Connecting tells what is wrong, and says it better.
+        chosen = next((context for context in contexts if context["name"] == self.context), current)
+        return str(chosen["context"].get("namespace") or "default")

@@ -1,0 +1,142 @@
+"""An explanation for people: the text of `littoral explain`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, tzinfo
+
+from littoral.api import Model
+from littoral.api.conditions import READY, find_condition
+from littoral.api.model import Placement
+from littoral.cli import style
+from littoral.cli.advice import first_steps, headline, headline_of, outdated
+from littoral.cli.explanation import Explanation, describe
+from littoral.cli.measured import Load
+from littoral.cli.table import table, wrap
+from littoral.cli.times import age, local, milliseconds
+
+
+def overview(models: Sequence[Model], *, namespaces: bool, now: datetime, width: int | None) -> str:
+    """A line for each Model."""
+    rows = []
+    for model in models:
+        word, reason, message = headline(model)
+        status = model.status
+        row = [model.name, style.state(word), status.placed or "0/0", f"{status.ready_replicas}/{status.replicas}"]
+        rows.append(
+            [
+                *([model.namespace or ""] if namespaces else []),
+                *row,
+                age(model.metadata.creation_timestamp, now=now),
+                f"{reason}: {message}" if reason else "Littoral has not looked at it yet",
+            ]
+        )
+    headers = ["MODEL", "STATE", "PLACED", "REPLICAS", "AGE", "WHY"]
+    return table([*(["NAMESPACE"] if namespaces else []), *headers], rows, width=width)
+
+
+def as_text(it: Explanation, *, wide: bool, now: datetime, width: int | None, zone: tzinfo | None = None) -> str:
+    """The explanation for people.
+
+    Args:
+        wide: with servers, rates and latencies.
+        zone: zone of the times; None for the local one.
+    """
+    model, status = it.model, it.model.status
+    blocks = [_head(it, now=now, width=width, zone=zone)]
+    if it.slos:
+        blocks.append(_block("What is asked", _slos(it, width=width)))
+    if status.placements:
+        blocks.append(_block("Why here", _places(it, wide=wide, width=width)))
+    if status.rejections:
+        rows = [[r.pool, r.variant or "any", r.reason, r.message] for r in status.rejections]
+        blocks.append(_block("Why not there", table(["POOL", "VARIANT", "REASON", ""], rows, indent=2, width=width)))
+    number = f"{status.replicas} replica{'' if status.replicas == 1 else 's'}"
+    blocks.append(_block(f"Why {number}", "\n".join(_sentence(text, width=width) for text in it.why_so_many())))
+    blocks.append(_block("Pools", _pools(it, width=width)))
+    if wide:
+        blocks.append(_block("Variants", _variants(model, width=width)))
+    return "\n\n".join(blocks)
+
+
+def _head(it: Explanation, *, now: datetime, width: int | None, zone: tzinfo | None) -> str:
+    model, status = it.model, it.model.status
+    word, reason, message = headline(model)
+    first = f"{style.strong(f'Model {model.namespace}/{model.name}')}   {style.state(word)}"
+    lines = [f"{first}   {status.placed or '0/0'} placed   {status.url or ''}".rstrip()]
+    condition = find_condition(status.conditions, word) or find_condition(status.conditions, READY)
+    if condition is not None:
+        since = condition.last_transition_time
+        lines.append(_sentence(f"{reason}: {message}", width=width))
+        lines.append(style.faint(f"  since {local(since, zone)} ({age(since, now=now)})"))
+    if outdated(model):
+        lines.append(style.warn("  This is about an earlier spec: the operator has yet to see this one."))
+    for index, step in enumerate(first_steps(model)):
+        lines.append(f"  {style.bad('Do first:' if not index else 'Or:      ')} {wrap(step, start=12, width=width)}")
+    return "\n".join(lines)
+
+
+def _slos(it: Explanation, *, width: int | None) -> str:
+    rows = []
+    for slo in it.slos:
+        reason = headline_of(slo.status.conditions)[1]
+        rows.append([slo.name, style.state(reason or "Unseen"), describe(slo)])
+    return table(["LATENCYSLO", "STATE", ""], rows, indent=2, width=width)
+
+
+def _places(it: Explanation, *, wide: bool, width: int | None) -> str:
+    headers = ["POOL", "TIER", "VARIANT", "CLASS", "READY", "STATE"]
+    more = ["SERVER", "RATE", "P99", "BUDGET"] if wide else []
+    rows = [[*_place(placement), *(_measured(placement, it.load(placement)) if wide else []),
+             f"{placement.reason}: {placement.message}"] for placement in it.model.status.placements]  # fmt: skip
+    return table([*headers, *more, "WHY"], rows, indent=2, width=width)
+
+
+def _place(placement: Placement) -> list[str]:
+    ready = f"{placement.ready_replicas}/{placement.replicas}"
+    tier, state = str(placement.tier), style.state(placement.state)
+    return [placement.pool, tier, placement.variant, placement.accelerator, ready, state]
+
+
+def _measured(placement: Placement, found: Load) -> list[str]:
+    return [
+        placement.server,
+        "" if found.rate is None else f"{found.rate:.3g}/s",
+        "" if found.p99 is None else milliseconds(found.p99),
+        "" if found.budget is None else milliseconds(found.budget.seconds),
+    ]
+
+
+def _pools(it: Explanation, *, width: int | None) -> str:
+    if it.pools is None:
+        return _sentence("you may not read NodePools: a cluster administrator may", width=width)
+    if not it.pools:
+        return _sentence("there is none: create a NodePool that selects your nodes", width=width)
+    rows = [
+        [
+            pool.name,
+            str(pool.spec.tier),
+            pool.spec.site or "",
+            f"{pool.status.ready_nodes}/{pool.status.nodes}",
+            pool.status.devices or "no devices",
+        ]
+        for pool in it.pools
+    ]
+    return table(["POOL", "TIER", "SITE", "NODES", "DEVICES"], rows, indent=2, width=width)
+
+
+def _variants(model: Model, *, width: int | None) -> str:
+    rows = [
+        [it.name, it.accelerator, it.backend, it.cpu or "", it.memory or "", it.accuracy or "", it.artifact.digest[:19]]
+        for it in model.spec.variants
+    ]
+    headers = ["VARIANT", "CLASS", "BACKEND", "CPU", "MEMORY", "ACCURACY", "ARTIFACT"]
+    return table(headers, rows, indent=2, width=width)
+
+
+def _block(title: str, body: str) -> str:
+    return f"{style.strong(title)}\n{body}"
+
+
+def _sentence(text: str, *, width: int | None) -> str:
+    return f"  {wrap(text, start=2, width=width)}"

@@ -1,0 +1,83 @@
+"""What sites measure, joined with what is asked: rate, latency, budget and headroom. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from littoral.api import Assignment, LatencySLO
+from littoral.api.assignment import AssignedModelStatus, ServerReport
+from littoral.api.measurement import LatencyQuantiles
+from littoral.api.quantity import parse_duration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What an SLO allows: so many percent of the requests within so many seconds."""
+
+    seconds: float
+    percentile: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What a Model does on one server, or does on all its servers together.
+
+    Attributes:
+        rate: requests/s; None while nothing was measured.
+        p99: seconds; None where there were no requests, or too few to tell.
+        budget: the strictest that applies; None without an SLO.
+        headroom: the share of the budget that the SLO's percentile leaves: 0.4 of 50ms are left at 30ms, and less than
+            0 is too late. None where either is unknown.
+    """
+
+    rate: float | None = None
+    p99: float | None = None
+    budget: Budget | None = None
+    headroom: float | None = None
+
+
+def strictest(slos: Iterable[LatencySLO], *, site: str | None) -> Budget | None:
+    """The budget that a Model has at a site; `site` is None for a pool without one, which serves all sites."""
+    budgets = [
+        Budget(seconds=parse_duration(slo.spec.latency), percentile=float(slo.spec.percentile))
+        for slo in slos
+        if site is None or slo.spec.sites is None or site in slo.spec.sites.match_names
+    ]
+    return min(budgets, key=lambda budget: (budget.seconds, -budget.percentile), default=None)
+
+
+def load(said: AssignedModelStatus | None, *, budget: Budget | None) -> Load:
+    """The load of one Model on one server, from the site's report on it."""
+    measured = said.measured if said is not None else None
+    if measured is None:
+        return Load(budget=budget)
+    p99 = _at(measured.latency, 99)
+    judged = _at(measured.latency, budget.percentile) if budget else None
+    return Load(
+        rate=float(measured.rate) if measured.rate is not None else None,
+        p99=p99,
+        budget=budget,
+        headroom=1 - judged / budget.seconds if budget and judged is not None else None,
+    )
+
+
+def _at(latency: LatencyQuantiles | None, percentile: float) -> float | None:
+    """The least measured quantile that is not below the percentile; the highest one for a percentile above all."""
+    if latency is None:
+        return None
+    known = [(50, latency.p50), (95, latency.p95), (99, latency.p99)]
+    present = [(at, parse_duration(text)) for at, text in known if text is not None]
+    above = [seconds for at, seconds in present if at >= percentile]
+    return above[0] if above else present[-1][1] if present else None
+
+
+def report_of(assignments: Mapping[str, Assignment], *, pool: str, namespace: str, server: str) -> ServerReport | None:
+    """What a pool's site reports of a server."""
+    reports = assignments[pool].status.servers if pool in assignments else ()
+    return next((report for report in reports if (report.namespace, report.name) == (namespace, server)), None)
+
+
+def said_of(report: ServerReport | None, *, model: str) -> AssignedModelStatus | None:
+    """What a server's report says of a Model."""
+    return next((said for said in report.models if said.name == model), None) if report is not None else None

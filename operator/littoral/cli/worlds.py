@@ -1,0 +1,141 @@
+"""Worlds out of objects: of a live cluster, of a snapshot, and with changes laid over them.
+
+A snapshot is a Kubernetes `List` of the objects that the planner reads, each without what it does not read. A live
+world goes the same way, so that a plan from a snapshot is the plan of the moment when it was taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from littoral.api import Assignment, InvalidObject, LatencySLO, Model, NodePool
+from littoral.api.meta import Resource
+from littoral.core.hardware import DeviceTable, Node
+from littoral.core.world import World
+
+Object = dict[str, Any]
+
+_OURS: Final[Mapping[str, type[Resource]]] = {kind.KIND: kind for kind in (Model, LatencySLO, NodePool, Assignment)}
+_NAMESPACED: Final = frozenset(kind.KIND for kind in _OURS.values() if kind.NAMESPACED)
+NODE: Final = "Node"
+KINDS: Final = (*_OURS, NODE)
+
+_METADATA: Final = ("name", "namespace", "labels", "generation", "creationTimestamp", "deletionTimestamp")
+
+
+class ObjectKey(NamedTuple):
+    """Names one object of a world."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+def key_of(body: Mapping[str, Any], *, namespace: str = "") -> ObjectKey:
+    """The key of an object; `namespace` is that of a namespaced object that names none."""
+    metadata = body["metadata"]
+    own = (metadata.get("namespace") or namespace) if body["kind"] in _NAMESPACED else ""
+    return ObjectKey(body["kind"], own, metadata["name"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """A world, and beside it what the planner does not see.
+
+    Attributes:
+        world: what the planner reads.
+        assignments: what runs now, by pool.
+        skipped: for each object that cannot be read, what is wrong with it. The operator passes over those, too.
+    """
+
+    world: World
+    assignments: Mapping[str, Assignment]
+    skipped: tuple[str, ...] = ()
+
+
+def trimmed(body: Mapping[str, Any]) -> Object:
+    """The object with what the planner reads, and nothing that is nobody's business.
+
+    Left out are annotations, field managers and conditions; messages and the query strings of URIs, either of which may
+    hold a signature; and of a Node all but its labels, its allocatable resources and whether it can take Pods.
+    """
+    metadata = {key: body["metadata"][key] for key in _METADATA if body["metadata"].get(key)}
+    kept: Object = {"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata}
+    spec, status = body.get("spec") or {}, body.get("status") or {}
+    if body["kind"] == NODE:
+        ready = [
+            {"type": "Ready", "status": condition.get("status")}
+            for condition in status.get("conditions") or ()
+            if condition.get("type") == "Ready"
+        ]
+        kept["spec"] = {key: spec[key] for key in ("unschedulable", "taints") if spec.get(key)}
+        kept["status"] = {"allocatable": status.get("allocatable") or {}, "conditions": ready}
+        return kept
+    kept["spec"] = _discreet(spec)
+    if body["kind"] == Assignment.KIND and status:
+        kept["status"] = _discreet({key: value for key, value in status.items() if key != "conditions"})
+    return kept
+
+
+def _discreet(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            key: item.partition("?")[0] if key == "uri" and isinstance(item, str) else _discreet(item)
+            for key, item in value.items()
+            if key != "message"
+        }
+    return [_discreet(item) for item in value] if isinstance(value, list) else value
+
+
+def overlay(
+    objects: Iterable[Object], *, changes: Iterable[Object] = (), without: Iterable[ObjectKey] = (), namespace: str
+) -> list[Object]:
+    """The objects, some of them replaced, added or gone.
+
+    Args:
+        objects: what there is.
+        changes: objects that take the place of their namesakes, or are new.
+        without: objects to leave out.
+        namespace: namespace of changes that name none.
+
+    Raises:
+        KeyError: with the ObjectKey of an object that is to be left out, and is not there.
+    """
+    by_key = {key_of(body): body for body in objects}
+    for key in without:
+        del by_key[key]
+    for body in changes:
+        key = key_of(body, namespace=namespace)
+        own = {"namespace": key.namespace} if key.namespace else {}
+        by_key[key] = {**body, "metadata": {**body["metadata"], **own}}
+    return list(by_key.values())
+
+
+def surroundings(objects: Sequence[Mapping[str, Any]], *, devices: DeviceTable) -> Surroundings:
+    """Read all objects. What is being deleted is left out, as the operator does; so is what cannot be read."""
+    read: dict[str, list[Any]] = {kind: [] for kind in KINDS}
+    skipped: list[str] = []
+    for body in objects:
+        if body["metadata"].get("deletionTimestamp"):
+            continue
+        try:
+            kind = _OURS.get(body["kind"])
+            read[body["kind"]].append(kind.parse(body) if kind else Node.from_object(body))
+        except InvalidObject as error:
+            skipped.append(f"{key_of(body)}: {error}")
+    return Surroundings(
+        world=World(
+            models=tuple(read[Model.KIND]),
+            slos=tuple(read[LatencySLO.KIND]),
+            pools=tuple(read[NodePool.KIND]),
+            nodes=tuple(sorted(read[NODE], key=lambda node: node.name)),
+            devices=devices,
+        ),
+        assignments={assignment.name: assignment for assignment in read[Assignment.KIND]},
+        skipped=tuple(skipped),
+    )
