@@ -9,13 +9,6 @@ from littoral.agent.reconcile import Action, Fetch, Load, View
 from littoral.api.serving import ModelState, ModelStatus, ServerStatus, TritonStatus
 
 
-class AgentStatus(ServerStatus):
-    """The contract's report, and what concerns no single model."""
-
-    message: str = ""
-    """Why the mounted desired state is not followed; empty if it is."""
-
-
 def describe(view: View, *, doing: Action | None, progress: Progress | None, variant: str, digest: str) -> ModelStatus:
     """The status of one model.
 
@@ -64,7 +57,7 @@ class Board:
     def __init__(self) -> None:
         # Milliseconds since 1970, and not 0: a reader that knew the agent before a restart must not wait for a number
         # that was already given away.
-        self._status = AgentStatus(generation=time.time_ns() // 1_000_000)
+        self._status = ServerStatus(generation=time.time_ns() // 1_000_000)
         self._changed = asyncio.Event()
         self._proven: set[str] = set()
         self._published = time.monotonic()
@@ -80,13 +73,13 @@ class Board:
         return [it.name for it in self._status.models if it.name in self._proven and not it.ready]
 
     @property
-    def status(self) -> AgentStatus:
+    def status(self) -> ServerStatus:
         """The newest status."""
         return self._status
 
     def publish(self, *, revision: str, message: str, triton: TritonStatus, models: Sequence[ModelStatus]) -> None:
         """Show this status from now on; a new generation, if it says anything new."""
-        status = AgentStatus(
+        status = ServerStatus(
             revision=revision, message=message, triton=triton, models=tuple(models), generation=self._status.generation
         )
         self._published = time.monotonic()
@@ -98,7 +91,7 @@ class Board:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def after(self, generation: int, *, wait: float) -> AgentStatus:
+    async def after(self, generation: int, *, wait: float) -> ServerStatus:
         """The first status whose generation is not `generation`, or the one there is after `wait` seconds.
 
         A larger generation than there is belongs to an agent before this one, whose clock was ahead: it is

@@ -126,6 +126,8 @@ class ServerStatus(ApiModel):
     """Last `ServerConfig.revision` seen; empty before the first."""
     generation: int = 0
     """Counts changes of this status; `?after=<generation>` waits for the next one."""
+    message: str = ""
+    """Why the mounted desired state is not followed; empty if it is."""
     triton: TritonStatus = TritonStatus()
     """The Triton beside the agent."""
     models: tuple[ModelStatus, ...] = ()

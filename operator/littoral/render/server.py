@@ -156,7 +156,7 @@ def _agent(server: Server, settings: ServerSettings) -> Manifest:
             "startupProbe": _probe("/healthz", names.AGENT_PORT, period=1, failures=60),
             "livenessProbe": _probe("/healthz", names.AGENT_PORT, period=10, failures=6),
             "readinessProbe": _probe("/readyz", names.AGENT_PORT, period=1, failures=1),
-            "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
+            "resources": {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}},
             "volumeMounts": mounts,
         },
     )

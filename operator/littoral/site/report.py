@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -68,8 +68,7 @@ def _server(
 ) -> ServerReport:
     config = server_config(server)
     ready = {pod.uid: ready_models(pod, config=config, statuses=statuses) for pod in pods}
-    own = [troubles.get(ChildKey(kind, server.namespace, server.name), "") for kind in ("ConfigMap", "Deployment")]
-    trouble = next((text for text in (*own, *(f"Pod {p.name} {p.trouble}" for p in pods if p.trouble)) if text), "")
+    trouble = next(_troubles(server, pods=pods, statuses=statuses, troubles=troubles), "")
     return ServerReport(
         name=server.name,
         namespace=server.namespace,
@@ -87,6 +86,21 @@ def _server(
             for model in server.models
         ),
     )
+
+
+def _troubles(
+    server: Server, *, pods: Sequence[PodView], statuses: Mapping[str, ServerStatus], troubles: Mapping[ChildKey, str]
+) -> Iterator[str]:
+    """What is wrong with the server as a whole, the most telling first."""
+    for kind in ("ConfigMap", "Deployment"):
+        if text := troubles.get(ChildKey(kind, server.namespace, server.name)):
+            yield text
+    for pod in pods:
+        if pod.trouble:
+            yield f"Pod {pod.name} {pod.trouble}"
+    for pod in pods:
+        if pod.uid in statuses and statuses[pod.uid].message:
+            yield f"the agent in Pod {pod.name}: {statuses[pod.uid].message}"
 
 
 def _said(model: ServedModel, *, pod: PodView, status: ServerStatus | None) -> AgentModelStatus:
