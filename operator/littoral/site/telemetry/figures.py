@@ -90,10 +90,6 @@ class Figures:
         """What is still true when nobody can be asked."""
         return Figures(batches=self.batches, memory=self.memory, load_time=self.load_time)
 
-    def with_learned(self, other: Figures) -> Figures:
-        """These figures with what the others have learned."""
-        return replace(self, batches=other.batches, memory=other.memory, load_time=other.load_time)
-
 
 def patience(before: Figures, now: Figures) -> float | None:
     """How long the difference between what was reported and what is measured may wait, in seconds; None when it is not
@@ -202,8 +198,8 @@ def telling_sizes(batches: Mapping[int, Measured]) -> list[int]:
 
 
 def mebibytes(count: float) -> str:
-    """A number of bytes as a quantity, to three digits and no finer than a mebibyte."""
-    return format_quantity(round(_three_digits(max(count, 0.0) / _MEBIBYTE)) * _MEBIBYTE, binary=True)
+    """A number of bytes as a quantity, to four digits and no finer than a mebibyte."""
+    return format_quantity(round(float(f"{max(count, 0.0) / _MEBIBYTE:.4g}")) * _MEBIBYTE, binary=True)
 
 
 def _learned_more(before: Mapping[int, Measured], now: Mapping[int, Measured]) -> bool:

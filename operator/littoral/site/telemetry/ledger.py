@@ -86,18 +86,19 @@ class _Account:
         if (batches := observation.batches.get(artifact)) is not None:
             counters, elapsed = batches
             self.evidence = self.evidence.observed(counters, elapsed=elapsed)
+        estimate = observation.estimates.get(model)
+        if estimate is None and at - self.heard_at <= STALE:
+            return
         learned = Figures(
             batches=self.evidence.sizes,
             memory=observation.memory.get(artifact, self.now.memory),
             load_time=observation.load_time.get(artifact, self.now.load_time),
         )
-        if (estimate := observation.estimates.get(model)) is not None:
-            self.heard_at = at
-            self.now = learned.at(estimate)
-        elif at - self.heard_at > STALE:
+        if estimate is None:
             self.now = learned
         else:
-            self.now = self.now.with_learned(learned)
+            self.heard_at = at
+            self.now = learned.at(estimate)
 
     def report(self) -> None:
         self.reported = self.now
@@ -127,19 +128,19 @@ class Ledger:
             Whether `annotate` has something else to say from now on.
         """
         news: list[_Account] = []
-        soonest = float("inf")
+        waits: list[float] = []
         for subject, account in self._all():
             observation = observations.get(ServerKey(subject.namespace, subject.server), _NOTHING)
             account.observe(observation, model=subject.model, at=at)
             wait = figures.patience(account.reported, account.now)
             if wait is not None:
                 news.append(account)
-                soonest = min(soonest, wait)
+                waits.append(wait)
         devices = {key: seen.device for key, seen in observations.items() if seen.device is not None}
         moved = {key: device for key, device in devices.items() if _moved(self._devices.get(key), device)}
         if moved:
-            soonest = min(soonest, figures.SOON)
-        if not self._may_report(soonest, at=at):
+            waits.append(figures.SOON)
+        if not waits or not self._may_report(min(waits), at=at):
             return False
         for account in news:
             account.report()

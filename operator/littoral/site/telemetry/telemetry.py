@@ -111,14 +111,16 @@ class Telemetry:
             self._on_change()
 
     async def _run(self) -> None:
+        pause = self._interval
         while True:
+            await asyncio.sleep(pause)
             began, busy = self._clock(), time.thread_time()
             try:
                 await self.poll()
             except Exception:
                 logger.exception("a round of measuring failed and will be tried again")
             busy = time.thread_time() - busy
-            await asyncio.sleep(max(began + self._interval - self._clock(), busy * (1 / _SHARE - 1)))
+            pause = max(began + self._interval - self._clock(), busy * (1 / _SHARE - 1))
 
     async def _read(self, reader: Reader, source: _Source) -> None:
         if source.skip > 0:

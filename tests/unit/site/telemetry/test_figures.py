@@ -85,10 +85,10 @@ def test_a_measurement_in_words() -> None:
     )
 
 
-def test_numbers_have_three_digits() -> None:
+def test_numbers_are_rounded() -> None:
     written = write(Figures(rate=1234.5, mean=0.0012345, answered=3, memory=1234567890.0))
     assert written is not None
-    assert (written.rate, written.memory) == ("1230", "1180Mi")
+    assert (written.rate, written.memory) == ("1230", "1177Mi")
     assert written.latency is not None
     assert written.latency.mean == "1.23ms"
 
