@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from littoral.core.forecast import Series, decode, encode, forecast, update
+from littoral.core.forecast.series import Moments
 
 
 class Reading(NamedTuple):
@@ -65,6 +66,13 @@ def test_it_is_bounded_by_what_was_seen(readings: list[Reading], horizon: float,
     said = forecast(series, at=series.end, horizon=horizon, quantile=quantile)
     # 4 standard deviations and their skewness, of a demand that was never above the highest rate.
     assert min(rates) * (1 - 1e-9) <= said <= max(rates) * 12
+
+
+@given(plausible())
+def test_no_average_leaves_the_range_of_the_readings(readings: list[Reading]) -> None:
+    rates = [reading.count / (reading.end - reading.start) for reading in readings]
+    for mean in Moments.unpack(series_of(readings).moments).means:
+        assert min(rates) * (1 - 1e-9) <= mean <= max(rates) * (1 + 1e-9)
 
 
 @given(plausible(), horizons, quantiles, quantiles)

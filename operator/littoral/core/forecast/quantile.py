@@ -40,8 +40,8 @@ def forecast(series: Series, *, at: float, horizon: float, quantile: float, floo
         return floor
     moments = Moments.unpack(series.moments)
     ahead = max(0.0, at - series.end) + horizon
-    # An average with time constant s lags by s. How demand lies relative to it is how it will lie, s from now, relative
-    # to what it is now. Never less for a longer time, even where the estimates say so.
+    # An average with time constant s lags by s. As demand lies above it now, so will it lie s from now above what it is
+    # now. Never less for a longer time, even where the estimates say so.
     trends = accumulate((max(0.0, error) for error in moments.errors), max)
     variances = accumulate(
         (square - error * error for square, error in zip(moments.squares, moments.errors, strict=True)), max

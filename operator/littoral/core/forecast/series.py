@@ -57,7 +57,7 @@ class Moments(NamedTuple):
     means: tuple[float, ...]
     """Exponentially weighted average of the rate, in requests/s."""
     errors: tuple[float, ...]
-    """How far readings lie above that average as it was before them: mean, in requests/s."""
+    """How far readings lie above that average, or the fastest one where it is lower: mean, in requests/s."""
     squares: tuple[float, ...]
     """The mean square of the same, in (requests/s)^2."""
 
@@ -107,14 +107,15 @@ def update(series: Series, *, count: float, start: float, end: float) -> Series:
     lift = _lift(before, rate)
     means, errors, squares = [], [], []
     for scale, mean, error, square in zip(SCALES, *before, strict=True):
-        deviation = rate - mean
+        # From the fastest average where that is lower: that demand fell far does not show that it will rise as far.
+        deviation = rate - min(mean, before.means[0])
         errors.append(error + learned * (deviation - error))
         squares.append(square + learned * (deviation * deviation - square))
         if lift > 0:
             # All move up together, so that what they say about the trend stays; none above what was seen.
             means.append(max(mean, min(rate, mean + lift)))
         else:
-            means.append(mean + _gain(elapsed, scale) * deviation)
+            means.append(mean + _gain(elapsed, scale) * (rate - mean))
     after = Moments(tuple(means), tuple(errors), tuple(squares))
     return Series(end=end, age=age, moments=after.pack(), season=season)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 
 import pytest
 
 from littoral.core.forecast import Series, forecast, update
-from littoral.core.forecast.season import SLOT, Season, observe, rise
+from littoral.core.forecast.season import SLOT, SLOTS, Season, observe, rise
 
 HOUR, DAY, INTERVAL = 3600.0, 86400.0, 60.0
 OPENING = 8 * HOUR
@@ -79,6 +80,15 @@ def test_a_weekend_costs_the_profile_credit_but_not_all() -> None:
     )
     assert friday > 40
     assert monday < friday
+
+
+@pytest.mark.parametrize(
+    ("missed", "expected"), [(0.0, 40.0), (5.0, 40.0), (7.5, 20.0), (9.0, 8.0), (10.0, 0.0), (20.0, 0.0)]
+)
+def test_a_profile_counts_as_far_as_it_was_better_than_none(missed: float, expected: float) -> None:
+    profile = struct.pack(f"<{SLOTS}e", *(10.0 if slot < 32 else 50.0 for slot in range(SLOTS)))
+    season = Season(slot=31, profile=profile, missed=missed, changed=10.0)
+    assert rise(season, start=32 * SLOT - 1, end=32 * SLOT + 1) == pytest.approx(expected)
 
 
 def test_no_season_is_begun_before_the_first_request() -> None:

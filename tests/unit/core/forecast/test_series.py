@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import pytest
 
 from littoral.core.forecast import Series, forecast, update
+from littoral.core.forecast.series import Moments
 
 INTERVAL = 5.0
 
@@ -46,6 +47,10 @@ def test_one_reading_is_enough_for_a_forecast_above_it() -> None:
     assert 10 < ahead(series_of([10.0])) < 20
 
 
+def test_a_young_series_learns_soon_how_much_the_demand_varies() -> None:
+    assert ahead(series_of([50.0, 10.0, 90.0, 30.0, 70.0, 50.0]), quantile=0.9) > 80
+
+
 def test_a_demand_that_never_varies_is_forecast_as_it_is() -> None:
     assert ahead(series_of([10.0] * 2000)) == pytest.approx(10, rel=0.02)
 
@@ -64,14 +69,18 @@ def test_a_step_is_answered_at_the_next_reading(horizon: float, quantile: float)
     assert ahead(after, horizon=horizon, quantile=quantile) >= 60
 
 
-def test_after_a_step_down_the_forecast_comes_down_slowly_and_all_the_way() -> None:
+@pytest.mark.parametrize("horizon", [2.0, 30.0, 600.0])
+def test_after_a_step_down_the_forecast_comes_down_slowly_and_all_the_way(horizon: float) -> None:
     noise = random.Random(1)
-    busy = series_of(noise.gauss(60, 3.5) for _ in range(300))
-    forecasts = [ahead(extended(busy, [1.0] * readings, start=busy.end)) for readings in (1, 3, 12, 120, 720, 4320)]
+    series = series_of(noise.gauss(60, 3.5) for _ in range(300))
+    forecasts = []
+    for _ in range(2880):
+        series = extended(series, [0.0], start=series.end)
+        forecasts.append(ahead(series, horizon=horizon))
     assert forecasts == sorted(forecasts, reverse=True)
-    assert forecasts[1] > 30, "15 s of quiet prove nothing"
-    assert forecasts[3] < 30, "10 minutes do"
-    assert forecasts[-1] < 1.1
+    assert forecasts[2] > 20, "15 s of quiet prove little"
+    assert forecasts[119] < 20, "10 minutes do"
+    assert forecasts[-1] < 0.01
 
 
 def test_a_burst_is_remembered_for_some_minutes() -> None:
@@ -88,6 +97,12 @@ def test_a_steady_rise_is_foreseen() -> None:
     for horizon in (30.0, 120.0, 600.0):
         assert ahead(series, horizon=horizon) > now + 0.7 * slope * horizon
         assert ahead(series, horizon=horizon) < now + 2 * slope * horizon + 10
+
+
+def test_a_surprise_after_a_peak_does_not_lift_the_averages_above_it() -> None:
+    after_peak = series_of([10.0 + index % 2 for index in range(300)] + [100.0] * 3 + [10.0] * 400)
+    averages = Moments.unpack(extended(after_peak, [99.0], start=after_peak.end).moments).means
+    assert max(averages) <= 100
 
 
 def test_a_fall_is_not_foreseen() -> None:
