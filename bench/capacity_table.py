@@ -16,9 +16,9 @@ from littoral.core.capacity.batch_time import BatchTime
 from littoral.sim.batch_service import solve
 
 PATH = Path(__file__).parents[1] / "operator/littoral/core/capacity/latency.yaml"
-MAX_BATCH = (1, 2, 4, 8, 16, 32, 64, 128)
+MAX_BATCH = (1, 2, 3, 4, 6, 8, 16, 32, 64, 128)
 # base / per_item; the last one stands for infinity.
-RATIOS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 1e9)
+RATIOS = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 1e9)
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9, 99.99)
 
 HEADER = """\

@@ -9,7 +9,6 @@ independent of `littoral.sim.queueing`, slower than a closed form and far more e
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,7 +104,8 @@ def _waiting(*, times: Vector, rate: float) -> Vector:
     right = np.zeros(states)
     right[-1] = 1.0
     solution: Vector = np.clip(np.linalg.solve(system, right), 0.0, None)
-    return solution / solution.sum()
+    solution /= solution.sum()
+    return solution
 
 
 def _from_arrival(ahead: Vector, *, rest: float, times: Vector, rate: float) -> list[tuple[Vector, Vector]]:

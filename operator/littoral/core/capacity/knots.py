@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 HIGHEST_UTILISATION: Final = 0.98
 """The part of a server's throughput that may be planned with: beyond it the latency is anybody's guess."""
 
 # Under low load it matters how often a request finds the server busy: rate times the time of a batch of one.
-_LOW = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4)
+_LOW = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 # Under high load it matters how near the throughput is.
-_HIGH = (0.45, 0.6, 0.7, 0.8, 0.87, 0.92, 0.95, HIGHEST_UTILISATION)
+_HIGH = (0.45, 0.53, 0.6, 0.7, 0.8, 0.87, 0.92, 0.95, HIGHEST_UTILISATION)
 _BETWEEN = 3
 
 COUNT: Final = len(_LOW) + _BETWEEN + len(_HIGH)
@@ -32,4 +33,4 @@ def knot(index: int, *, throughput: float) -> float:
         return _HIGH[index - len(_LOW) - _BETWEEN] * throughput
     step = (index - len(_LOW) + 1) / (_BETWEEN + 1)
     # A geometric way from the last low rate to the first high one.
-    return _LOW[-1] ** (1 - step) * float((_HIGH[0] * throughput) ** step)
+    return math.exp((1 - step) * math.log(_LOW[-1]) + step * math.log(_HIGH[0] * throughput))

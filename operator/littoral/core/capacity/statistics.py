@@ -9,6 +9,7 @@ from typing import Any
 
 # Preparing the inputs and taking the outputs apart also keeps the instance busy.
 _PHASES = ("compute_input", "compute_infer", "compute_output")
+_SHORTEST, _LONGEST = 1e-9, 86400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +26,8 @@ class BatchCounter:
 
     @property
     def usable(self) -> bool:
-        """Whether there is a mean to be had."""
-        return self.executions > 0 and 0 < self.seconds < math.inf
+        """Whether there is a mean to be had, between a nanosecond and a day."""
+        return self.executions >= 1 and _SHORTEST <= self.seconds / self.executions <= _LONGEST
 
 
 BatchCounters = Mapping[int, BatchCounter]

@@ -19,8 +19,10 @@ import yaml
 from littoral.core.capacity import knots
 from littoral.core.capacity.batch_time import BatchTime
 
-MEAN: Final = "mean"
-"""Asks for the mean instead of a percentile."""
+SAFETY: Final = 1.03
+"""What is added to every percentile: between the entries of the table they are up to so much above the line."""
+
+_MEAN: Final = "mean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def _table() -> _Table:
         percentiles=document["percentiles"],
         rows={
             name: [tuple(map(float, line.split())) for line in document[name].splitlines()]
-            for name in (MEAN, *document["percentiles"])
+            for name in (_MEAN, *document["percentiles"])
         },
     )
 
@@ -117,12 +119,13 @@ def curve(batch_time: BatchTime, *, max_batch: int, percentile: float | None) ->
         raise ValueError(f"not a largest batch: {max_batch}")
     if percentile is not None and not 0 < percentile < 100:
         raise ValueError(f"not a percentile: {percentile}")
-    row = MEAN if percentile is None else _next(table.percentiles, percentile)
+    row = _MEAN if percentile is None else _next(table.percentiles, percentile)
+    safety = 1.0 if percentile is None else SAFETY
     most = min(max_batch, table.max_batch[-1])
     unit = batch_time.of(1)
     share = batch_time.base / unit
 
-    size, size_weight = _place([math.log2(entry) for entry in table.max_batch], math.log2(most))
+    size, size_weight = _place([-1 / entry for entry in table.max_batch], -1 / most)
     base, base_weight = _place(table.base_share, share)
     rows, stride = table.rows[row], len(table.base_share)
     corners = (
@@ -132,7 +135,7 @@ def curve(batch_time: BatchTime, *, max_batch: int, percentile: float | None) ->
         (size_weight * base_weight, rows[(size + 1) * stride + base + 1]),
     )
     latencies = tuple(
-        sum(weight * values[index] for weight, values in corners if weight) for index in range(knots.COUNT)
+        safety * sum(weight * values[index] for weight, values in corners if weight) for index in range(knots.COUNT)
     )
     return Curve(unit=unit, throughput=batch_time.throughput(most) * unit, latencies=latencies)
 
