@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from littoral.cli import style
-from littoral.cli.failures import Failure, refused, unreachable
+from littoral.cli.failures import Failure, not_found, refused, unreachable
 
 if TYPE_CHECKING:
     from littoral.api.meta import Resource as Kind
@@ -24,6 +25,9 @@ K = TypeVar("K", bound="Kind")
 Object = dict[str, Any]
 
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+# The client's library logs what it then raises, and that is told in one line.
+logging.getLogger("kubernetes").addHandler(logging.NullHandler())
 
 
 class Reader:
@@ -104,22 +108,45 @@ class Access:
         try:
             client = await Client.connect(kubeconfig=self.kubeconfig, context=self.context)
         except NoCluster as error:
-            raise Failure(str(error)) from error
+            raise self._no_cluster(error) from error
         async with client:
             return await job(Reader(client))
+
+    def _no_cluster(self, error: Exception) -> Failure:
+        paths = self._paths()
+        if not any(path.exists() for path in paths):
+            return Failure(
+                f"no cluster to talk to: there is no kubeconfig at {', '.join(map(str, paths))}: set KUBECONFIG, or "
+                "name one with --kubeconfig"
+            )
+        names = [str(context["name"]) for context in self.contexts()]
+        if self.context and self.context not in names:
+            return not_found("context", name=self.context, known=names, where="in the kubeconfig")
+        return Failure(str(error))
+
+    def _paths(self) -> list[Path]:
+        given = self.kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+        return [Path(path).expanduser() for path in given.split(os.pathsep) if path]
+
+    def contexts(self) -> list[Object]:
+        """The contexts of the kubeconfig, the current one first; none where it cannot be read."""
+        import yaml
+        from kubernetes.aio.config import ConfigException, list_kube_config_contexts
+
+        try:
+            contexts, current = list_kube_config_contexts(os.pathsep.join(map(str, self._paths())))
+        except (ConfigException, OSError, ValueError, yaml.YAMLError):
+            return []  # Connecting tells what is wrong, and says it better.
+        return sorted(contexts, key=lambda context: context["name"] != current["name"])
 
     def default_namespace(self) -> str:
         """The namespace that was asked for, or that of the context, or `default`."""
         if self.namespace:
             return self.namespace
-        from kubernetes.aio.config import ConfigException, list_kube_config_contexts
-
         in_pod = "KUBERNETES_SERVICE_HOST" in os.environ and not (self.kubeconfig or self.context)
         if in_pod and _SERVICE_ACCOUNT.exists():
             return _SERVICE_ACCOUNT.read_text("utf-8").strip()
-        try:
-            contexts, current = list_kube_config_contexts(self.kubeconfig)
-        except (ConfigException, OSError):
-            return "default"  # Connecting tells what is wrong, and says it better.
+        contexts = self.contexts()
+        current = contexts[0] if contexts else {"context": {}}
         chosen = next((context for context in contexts if context["name"] == self.context), current)
         return str(chosen["context"].get("namespace") or "default")

@@ -42,7 +42,7 @@ def explain(access: Access, model: str | None, all_namespaces: bool, output: str
     Examples:
       littoral explain                             # every Model of the namespace
       littoral explain digits -n shop
-      littoral explain digits -n shop -o wide      # with servers, rates and latencies
+      littoral explain digits -n shop -o wide      # with servers, rates, latencies and variants
       littoral explain -A -o json
     """
     if model is not None and all_namespaces:
@@ -102,8 +102,8 @@ def _overview(found: Sequence[Explanation], *, namespace: str | None, output: st
         return document({"models": [as_json(it) for it in found]}, output=output)
     if not found:
         return f"There is no Model in {f'namespace {namespace}' if namespace else 'any namespace'}."
-    width = None if output == "wide" else terminal_width()
-    return overview([it.model for it in found], namespaces=namespace is None, now=datetime.now(UTC), width=width)
+    models = [it.model for it in found]
+    return overview(models, namespaces=namespace is None, wide=output == "wide", now=datetime.now(UTC))
 
 
 def _one(it: Explanation, *, output: str) -> str:

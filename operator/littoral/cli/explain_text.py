@@ -12,27 +12,32 @@ from littoral.cli import style
 from littoral.cli.advice import first_steps, headline, headline_of, outdated
 from littoral.cli.explanation import Explanation, describe
 from littoral.cli.measured import Load
-from littoral.cli.table import table, wrap
+from littoral.cli.table import ABSENT, table, wrap
 from littoral.cli.times import age, local, milliseconds
 
 
-def overview(models: Sequence[Model], *, namespaces: bool, now: datetime, width: int | None) -> str:
-    """A line for each Model."""
+def overview(models: Sequence[Model], *, namespaces: bool, wide: bool, now: datetime) -> str:
+    """A line for each Model.
+
+    Args:
+        namespaces: with the namespace of each.
+        wide: with the whole message.
+    """
+    headers = [*(["NAMESPACE"] if namespaces else []), "MODEL", "STATE", "PLACED", "REPLICAS", "AGE", "REASON"]
     rows = []
     for model in models:
         word, reason, message = headline(model)
-        status = model.status
-        row = [model.name, style.state(word), status.placed or "0/0", f"{status.ready_replicas}/{status.replicas}"]
-        rows.append(
-            [
-                *([model.namespace or ""] if namespaces else []),
-                *row,
-                age(model.metadata.creation_timestamp, now=now),
-                f"{reason}: {message}" if reason else "Littoral has not looked at it yet",
-            ]
-        )
-    headers = ["MODEL", "STATE", "PLACED", "REPLICAS", "AGE", "WHY"]
-    return table([*(["NAMESPACE"] if namespaces else []), *headers], rows, width=width)
+        row = [
+            *([model.namespace or ""] if namespaces else []),
+            model.name,
+            style.state(word),
+            model.status.placed or "0/0",
+            f"{model.status.ready_replicas}/{model.status.replicas}",
+            age(model.metadata.creation_timestamp, now=now),
+            reason or ABSENT,
+        ]
+        rows.append([*row, message] if wide else row)
+    return table([*headers, *(["MESSAGE"] if wide else [])], rows)
 
 
 def as_text(it: Explanation, *, wide: bool, now: datetime, width: int | None, zone: tzinfo | None = None) -> str:
@@ -85,11 +90,14 @@ def _slos(it: Explanation, *, width: int | None) -> str:
 
 
 def _places(it: Explanation, *, wide: bool, width: int | None) -> str:
+    """A line for each place, and beneath it why there."""
     headers = ["POOL", "TIER", "VARIANT", "CLASS", "READY", "STATE"]
     more = ["SERVER", "RATE", "P99", "BUDGET"] if wide else []
-    rows = [[*_place(placement), *(_measured(placement, it.load(placement)) if wide else []),
-             f"{placement.reason}: {placement.message}"] for placement in it.model.status.placements]  # fmt: skip
-    return table([*headers, *more, "WHY"], rows, indent=2, width=width)
+    placements = it.model.status.placements
+    rows = [[*_place(place), *(_measured(place, it.load(place)) if wide else [])] for place in placements]
+    head, *lines = table([*headers, *more], rows, indent=2).splitlines()
+    reasons = [wrap(f"{place.reason}: {place.message}", start=6, width=width) for place in placements]
+    return "\n".join([head, *(f"{line}\n      {why}" for line, why in zip(lines, reasons, strict=True))])
 
 
 def _place(placement: Placement) -> list[str]:
@@ -103,7 +111,7 @@ def _measured(placement: Placement, found: Load) -> list[str]:
         placement.server,
         "" if found.rate is None else f"{found.rate:.3g}/s",
         "" if found.p99 is None else milliseconds(found.p99),
-        "" if found.budget is None else milliseconds(found.budget.seconds),
+        ABSENT if found.budget is None else milliseconds(found.budget.seconds),
     ]
 
 

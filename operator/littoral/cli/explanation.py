@@ -38,6 +38,8 @@ class Explanation:
     def why_so_many(self) -> tuple[str, ...]:
         """Why it has as many replicas as it has, in sentences."""
         status, scaling = self.model.status, self.model.spec.scaling
+        if status.observed_generation < 0:
+            return (f"none yet; spec.scaling asks for {_bounds(self.model)}",)
         if not status.placements:
             return (f"none, since no place was found for it; spec.scaling asks for {_bounds(self.model)}",)
         parts = " + ".join(f"{placement.replicas} in {placement.pool}" for placement in status.placements)

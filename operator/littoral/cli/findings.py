@@ -114,7 +114,7 @@ def check(manifest: Manifest, *, namespace: str) -> tuple[Resource | None, list[
     kind = KINDS.get(body.get("kind"))
     if kind is None:
         return None, [error(f"unknown kind {body.get('kind')}{_hint(str(body.get('kind')), KINDS)}", ("kind",))]
-    findings = [error(f"{key} stands here twice: remove one", line=line) for key, line in manifest.repeated_keys()]
+    findings = [error(f"{key} stands here twice: remove one", line=line) for key, line in manifest.repeated]
     findings += [
         error(f"unknown field{hint}", path)
         for path, hint in _unknown(body, _schema(kind), at=())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import click
 import yaml
 
 FieldPath = tuple[str | int, ...]
@@ -38,11 +38,13 @@ class Manifest:
         source: the file, `-` for standard input.
         body: the object; whatever else the document held where it is none.
         node: the parsed YAML that `body` was made of: it knows the lines.
+        repeated: keys that a mapping has twice, of which YAML readers keep only the last, each with its later line.
     """
 
     source: str
     body: Any
     node: yaml.Node
+    repeated: tuple[tuple[str, int], ...] = ()
 
     def line(self, path: FieldPath = ()) -> int:
         """The line, from 1, of the field at `path`, or of the nearest thing around it that the file has."""
@@ -53,10 +55,6 @@ class Manifest:
                 break
             node, mark = child, (key or child).start_mark
         return int(mark.line) + 1
-
-    def repeated_keys(self) -> Iterator[tuple[str, int]]:
-        """Keys that a mapping has twice, of which YAML readers keep only the last; with the later one's line."""
-        yield from _repeated(self.node, set())
 
 
 def _child(node: yaml.Node, step: str | int) -> tuple[yaml.Node | None, yaml.Node | None]:
@@ -95,7 +93,7 @@ def read_manifests(places: Sequence[str], *, recursive: bool = False) -> Iterato
     """
     for place in places:
         if place == STDIN:
-            yield from parse_manifests(click.get_text_stream("stdin").read(), source=STDIN)
+            yield from parse_manifests(sys.stdin.read(), source=STDIN)
             continue
         for path in _files(Path(place), recursive=recursive):
             try:
@@ -124,9 +122,11 @@ def parse_manifests(text: str, *, source: str) -> Iterator[Manifest]:
     try:
         while loader.check_node():
             node = loader.get_node()
+            # Before the object is made: that fills merged keys (`<<`) in.
+            repeated = tuple(_repeated(node, set()))
             body = loader.construct_document(node)
             if body is not None:
-                yield from _expand(Manifest(source=source, body=body, node=node))
+                yield from _expand(Manifest(source=source, body=body, node=node, repeated=repeated))
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error)
@@ -143,4 +143,6 @@ def _expand(manifest: Manifest) -> Iterator[Manifest]:
     _, items = _child(manifest.node, "items")
     assert isinstance(items, yaml.SequenceNode)
     for item, node in zip(body["items"], items.value, strict=True):
-        yield from _expand(Manifest(source=manifest.source, body=item, node=node))
+        own = range(node.start_mark.line + 1, node.end_mark.line + 2)
+        repeated = tuple((key, line) for key, line in manifest.repeated if line in own)
+        yield from _expand(Manifest(source=manifest.source, body=item, node=node, repeated=repeated))

@@ -132,10 +132,12 @@ def plain() -> bool:
 
 def document(body: dict[str, Any], *, output: str) -> str:
     """A machine's form of an answer: `json` or `yaml`."""
-    if output == "json":
-        import json
+    import json
 
-        return json.dumps(body, indent=2, ensure_ascii=False)
+    text = json.dumps(body, indent=2, ensure_ascii=False)
+    if output == "json":
+        return text
     import yaml
 
-    return yaml.safe_dump(body, sort_keys=False, allow_unicode=True).rstrip()
+    # By way of JSON: YAML's writer knows plain types only, and no enumerations.
+    return yaml.safe_dump(json.loads(text), sort_keys=False, allow_unicode=True).rstrip()

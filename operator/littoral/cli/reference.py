@@ -24,12 +24,14 @@ Every command also runs as `kubectl littoral ...`. What the commands for people 
 
 def reference() -> str:
     """The whole page: a chapter for each command."""
-    root = click.Context(littoral, info_name="littoral")
+    root = littoral.make_context("littoral", [], resilient_parsing=True)
     chapters = []
     for name in littoral.list_commands(root):
         command = littoral.get_command(root, name)
         assert command is not None
-        chapters.append("\n".join(_chapter(click.Context(command, info_name=name, parent=root), command)))
+        chapters.append(
+            "\n".join(_chapter(command.make_context(name, [], parent=root, resilient_parsing=True), command))
+        )
     return "\n".join([_INTRODUCTION, *chapters])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sys
 from datetime import UTC, datetime
@@ -67,7 +68,7 @@ async def _show(reader: Reader, *, what: str, namespace: str | None, interval: f
     while True:
         title = f"littoral top {what}   {local(datetime.now(UTC))}"
         lines = [title, "", *frame.splitlines()]
-        click.echo(in_place(lines, height=shutil.get_terminal_size().lines) if terminal else "\n".join([*lines, ""]))
+        click.echo(in_place(lines, size=shutil.get_terminal_size()) if terminal else "\n".join([*lines, ""]))
         await asyncio.sleep(interval)
         try:
             frame = TABLES[what](await read_state(reader, what=what, namespace=namespace))
@@ -76,12 +77,17 @@ async def _show(reader: Reader, *, what: str, namespace: str | None, interval: f
             frame = f"{frame.split(_NO_NEWS)[0]}{_NO_NEWS}{failure.message}"
 
 
-def in_place(lines: list[str], *, height: int) -> str:
+def in_place(lines: list[str], *, size: os.terminal_size) -> str:
     """What a terminal needs to show the lines over those that it shows: no more than it has room for."""
-    room = max(height - 1, 1)
+    room = max(size.lines - 1, 1)
     if len(lines) > room:
         lines = [*lines[: room - 1], f"... {len(lines) - room + 1} more"]
-    return _HOME + "\n".join(f"{line}{_TO_LINE_END}" for line in lines) + _TO_SCREEN_END
+    fitting = (line if len(click.unstyle(line)) <= size.columns else _cut(line, size.columns) for line in lines)
+    return _HOME + "\n".join(f"{line}{_TO_LINE_END}" for line in fitting) + _TO_SCREEN_END
+
+
+def _cut(line: str, width: int) -> str:
+    return click.unstyle(line)[: width - 1] + "…"
 
 
 async def read_state(reader: Reader, *, what: str, namespace: str | None) -> State:
