@@ -21,10 +21,13 @@ class Reason(StrEnum):
     CONFLICTING_NODE_SELECTORS = "ConflictingNodeSelectors"
     INSUFFICIENT_CPU = "InsufficientCPU"
     INSUFFICIENT_MEMORY = "InsufficientMemory"
+    LOAD_FAILED = "LoadFailed"
     MAX_REPLICAS_REACHED = "MaxReplicasReached"
     NO_DEVICE = "NoDevice"
     NO_NODE = "NoNode"
+    NO_NODE_USABLE = "NoNodeUsable"
     NO_VARIANT_FITS = "NoVariantFits"
+    NOT_NEEDED = "NotNeeded"
     POOL_FULL = "PoolFull"
     SIGNATURE_UNSUPPORTED = "SignatureUnsupported"
     SITE_NOT_SELECTED = "SiteNotSelected"
@@ -57,10 +60,39 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """All that was decided about one Model."""
+    """All that was decided about one Model.
+
+    Attributes:
+        demand: requests/s to be ready for, over all sites; None where nothing is known.
+        served: requests/s of them that the plan serves; None where nothing is known.
+        shortfall: what is not served, or not in time, and what would change that; empty where all is well.
+    """
 
     placements: tuple[Placement, ...] = ()
     rejections: tuple[Rejection, ...] = ()
+    demand: float | None = None
+    served: float | None = None
+    shortfall: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """How much of what arrives at a site for a Model goes to one pool.
+
+    Attributes:
+        site: where the requests arrive; None where the Model is only to be present.
+        rate: requests/s.
+        share: of the demand of this Model at this site, between 0 and 1.
+        late: whether the SLO is not kept on this way: best effort.
+    """
+
+    model: ModelKey
+    site: str | None
+    pool: str
+    variant: str
+    rate: float
+    share: float
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +102,18 @@ class Plan:
     Attributes:
         assignments: for each pool, by its name, what its Assignment's `spec` shall be.
         decisions: for each Model, where it is placed and where not.
+        flows: what share of each (Model, site)'s demand goes where; the rest is not served.
+        price: of all replicas for an hour.
+        bound: no plan that serves as much has a lower price.
     """
 
     assignments: Mapping[str, AssignmentSpec]
     decisions: Mapping[ModelKey, Decision]
+    flows: tuple[Flow, ...] = ()
+    price: float = 0.0
+    bound: float = 0.0
+
+    @property
+    def gap(self) -> float:
+        """How far the price may be from the best possible, as a share of the bound: 0.01 is 1%."""
+        return self.price / self.bound - 1 if self.bound > 0 else 0.0

@@ -1,0 +1,237 @@
+"""The planner at four sizes, from nothing and after one change: time, distance from the LP bound, memory.
+
+    python -m bench.planner [--sizes 10x10,100x50] [--profile]
+
+The worlds are seeded. Of the pools, one in fifty (at least one) is in the cloud; the others are stores of 8 to 12
+nodes, some with GPUs or NPUs. Each Model is wanted at one to three stores (more where there are few Models), in three
+variants; namespaces have about 40 Models each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import gc
+import random
+import resource
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench.report import machine
+from littoral.api.assignment import Assignment
+from littoral.api.latencyslo import LatencySLO
+from littoral.api.model import Model
+from littoral.api.nodepool import NodePool
+from littoral.core.hardware import Node
+from littoral.core.optimizer import Memo, Problem, RateKey, Speed, build_problem, plan
+from littoral.core.optimizer.demands import Part, demands
+from littoral.core.optimizer.relaxation import relax
+from littoral.core.plan import Plan
+from littoral.core.world import ModelKey, World
+
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+BACKENDS = {"nvidia-gpu": "tensorrt", "intel-npu": "openvino", "cpu": "onnxruntime"}
+SPEEDS = {"nvidia-gpu": (150.0, 600.0), "intel-npu": (60.0, 200.0), "cpu": (8.0, 40.0)}
+"""Requests per second of one replica: the least and the most among Models."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A world with what is asked of it."""
+
+    world: World
+    demand: Mapping[tuple[ModelKey, str], float | None]
+    rates: Mapping[RateKey, Speed]
+
+    def problem(self, *, before: Problem | None = None, decided: Plan | None = None) -> Problem:
+        """The problem, with what an earlier plan made run."""
+        return build_problem(
+            self.world, demand=self.demand, rates=self.rates, before=before, assignments=_applied(decided)
+        )
+
+
+def case(models: int, pools: int, *, seed: int = 1) -> Case:
+    """A world of a given size. The same seed makes the same world."""
+    draw = random.Random(seed)  # noqa: S311 (not for secrets)
+    cloud = max(1, pools // 50)
+    stores = [f"store-{index}" for index in range(pools - cloud)]
+    made_pools, made_nodes = [], []
+    for store in stores:
+        made_pools.append(_pool(store, tier="edge", site=store))
+        made_nodes += _store_nodes(store, draw)
+    for index in range(cloud):
+        made_pools.append(_pool(f"cloud-{index}", tier="cloud"))
+        made_nodes += [
+            _node(f"cloud-{index}-{n}", f"cloud-{index}", cpu=64.0, extended={"nvidia.com/gpu": 8}, gpu="24564")
+            for n in range(max(4, models * 2 // cloud // 100))
+        ]
+    made_models, slos = [], []
+    demand: dict[tuple[ModelKey, str], float | None] = {}
+    rates: dict[RateKey, Speed] = {}
+    for index in range(models):
+        key = ModelKey(f"team-{index % max(1, models // 40)}", f"model-{index}")
+        classes = sorted(BACKENDS) if draw.random() < 0.7 else ["cpu", "nvidia-gpu"]
+        made_models.append(_model(key, classes, priority=draw.choice((50, 100, 100, 200)), draw=draw))
+        sites = draw.sample(stores, k=min(len(stores), draw.randint(1, 3)))
+        slos.append(_slo(key, sites, draw))
+        speeds = {name: draw.uniform(*SPEEDS[name]) for name in classes}
+        for site in sites:
+            demand[key, site] = round(min(400.0, draw.lognormvariate(2.5, 1.1)), 2)
+            for name in classes:
+                rates[RateKey(key, name, name, site)] = Speed(speeds[name])
+        for other in range(cloud):
+            for name in classes:
+                rates[RateKey(key, name, name, f"cloud-{other}")] = Speed(0.8 * speeds[name])
+    world = World(models=tuple(made_models), slos=tuple(slos), pools=tuple(made_pools), nodes=tuple(made_nodes))
+    return Case(world=world, demand=demand, rates=rates)
+
+
+def changed(before: Case, *, factor: float = 2.0) -> Case:
+    """The same, with other demand at one site."""
+    site = min(site for _, site in before.demand)
+    demand = {pair: (v or 0.0) * factor if pair[1] == site else v for pair, v in before.demand.items()}
+    return Case(world=before.world, demand=demand, rates=before.rates)
+
+
+def _store_nodes(store: str, draw: random.Random) -> list[Node]:
+    kinds: list[tuple[float, dict[str, int], str | None]] = [
+        (8.0, {}, None),
+        (8.0, {"npu.intel.com/accel": 1}, None),
+        (16.0, {"nvidia.com/gpu": 1}, "16384"),
+    ]
+    return [
+        _node(f"{store}-{n}", store, cpu=cpu, extended=extended, gpu=gpu)
+        for n in range(draw.randint(8, 12))
+        for cpu, extended, gpu in draw.choices(kinds, weights=(6, 2, 2))
+    ]
+
+
+def _node(name: str, pool: str, *, cpu: float, extended: dict[str, int], gpu: str | None) -> Node:
+    labels = {"littoral.dev/pool": pool} | ({"nvidia.com/gpu.memory": gpu} if gpu else {})
+    return Node(
+        name=name, ready=True, schedulable=True, cpu=cpu, memory=cpu * 4 * 2**30, labels=labels, extended=extended
+    )
+
+
+def _pool(name: str, *, tier: str, site: str | None = None) -> NodePool:
+    prices = {"nvidia-gpu": "0.35", "intel-npu": "0.05", "cpu": "0.02"}
+    if tier == "cloud":
+        prices = {"nvidia-gpu": "1.20", "cpu": "0.10"}
+    spec = {
+        "tier": tier,
+        "nodeSelector": {"matchLabels": {"littoral.dev/pool": name}},
+        "accelerators": [{"class": c, "costPerHour": price} for c, price in prices.items()],
+    }
+    return NodePool.parse({"metadata": {"name": name}, "spec": spec | ({"site": site} if site else {})})
+
+
+def _model(key: ModelKey, classes: list[str], *, priority: int, draw: random.Random) -> Model:
+    variants = [
+        {
+            "name": name,
+            "accelerator": name,
+            "backend": BACKENDS[name],
+            "artifact": {"uri": f"https://models.example/{key.name}-{name}", "digest": DIGEST},
+            "memory": f"{draw.randint(100, 1500)}Mi",
+        }
+        | ({"cpu": "1"} if name == "cpu" else {})
+        for name in sorted(classes, reverse=True)
+    ]
+    spec = {"priority": priority, "variants": variants, "scaling": {"maxReplicas": 100}}
+    return Model.parse({"metadata": {"name": key.name, "namespace": key.namespace}, "spec": spec})
+
+
+def _slo(key: ModelKey, sites: list[str], draw: random.Random) -> LatencySLO:
+    overflow = "Never" if draw.random() < 0.1 else "Allow"
+    spec = {
+        "modelRef": {"name": key.name},
+        "latency": "50ms",
+        "sites": {"matchNames": sorted(sites)},
+        "overflow": overflow,
+    }
+    return LatencySLO.parse({"metadata": {"name": f"{key.name}-slo", "namespace": key.namespace}, "spec": spec})
+
+
+def _applied(decided: Plan | None) -> list[Assignment]:
+    if decided is None:
+        return []
+    return [Assignment.parse({"metadata": {"name": n}, "spec": s.dump()}) for n, s in decided.assignments.items()]
+
+
+def measure(models: int, pools: int, *, profile: bool) -> str:
+    """One row of the table."""
+    start = case(models, pools)
+    gc.collect()
+    memo = Memo()
+    began = time.perf_counter()
+    problem = start.problem()
+    read = time.perf_counter()
+    with cProfile.Profile() if profile else _nothing() as profiler:
+        decided = plan(problem, memo=memo)
+    done = time.perf_counter()
+    if profile and isinstance(profiler, cProfile.Profile):
+        profiler.print_stats("tottime")
+    bound = _bound(problem, decided)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    wanted = sum(amount or 0.0 for amount in start.demand.values())
+    served = sum(flow.rate for flow in decided.flows)
+
+    # The world goes on with what was planned; then one site changes.
+    settled = start.problem(before=problem, decided=decided)
+    plan(settled, memo=memo)
+    after = changed(start)
+    running = _applied(decided)
+    gc.collect()
+    again = time.perf_counter()
+    second = build_problem(after.world, demand=after.demand, rates=after.rates, before=settled, assignments=running)
+    read_again = time.perf_counter()
+    with cProfile.Profile() if profile else _nothing() as profiler:
+        plan(second, memo=memo)
+    end = time.perf_counter()
+    if profile and isinstance(profiler, cProfile.Profile):
+        profiler.print_stats("tottime")
+    return (
+        f"{f'{models:,} x {pools:,}':>15} {len(start.world.nodes):>7,} {len(demands(problem)):>8,} "
+        f"{read - began:>7.3f} {done - read:>7.3f} {decided.price / bound - 1 if bound else 0:>8.2%} "
+        f"{served / wanted:>8.2%} {(read_again - again) * 1e3:>8.1f} {(end - read_again) * 1e3:>8.1f} {peak:>7.0f}"
+    )
+
+
+class _nothing:  # noqa: N801 (stands where a context manager does)
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def _bound(problem: Problem, decided: Plan) -> float:
+    """The LP bound of the whole problem at once, for what the plan serves."""
+    found = demands(problem)
+    served: dict[tuple[ModelKey, str | None], float] = {}
+    for flow in decided.flows:
+        served[flow.model, flow.site] = served.get((flow.model, flow.site), 0.0) + flow.share
+    shares = [min(1.0, served.get((demand.model.key, demand.site), 0.0)) for demand in found]
+    whole = Part(tuple(found), tuple(problem.pools.values()), fluid=False)
+    relaxed = relax(whole, problem, served=shares)
+    return relaxed.bound if relaxed is not None else float("nan")
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", default="10x10,100x50,1000x200,5000x1000")
+    parser.add_argument("--profile", action="store_true")
+    arguments = parser.parse_args()
+    print(f"The planner, models x pools\n{machine()}\n")
+    print(
+        f"{'models x pools':>15} {'nodes':>7} {'demands':>8} {'read s':>7} {'plan s':>7} {'over LP':>8} {'served':>8} "
+        f"{'read ms':>8} {'plan ms':>8} {'MiB':>7}"
+    )
+    for size in arguments.sizes.split(","):
+        models, pools = map(int, size.split("x"))
+        print(measure(models, pools, profile=arguments.profile), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+"""What must be served, and where it could be: demands with their options, gathered into parts that share nothing."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from littoral.core.optimizer.facts import ModelFacts, PoolFacts, VariantFacts
+from littoral.core.optimizer.problem import Problem, RateKey
+from littoral.core.plan import Reason
+from littoral.core.world import ModelKey
+
+_FASTEST: Final = 1e12
+"""Requests per second that no server reaches: keeps what is computed with rates finite."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Option:
+    """One way to serve a demand: a variant in a pool.
+
+    Attributes:
+        rate: requests/s that one replica can take of it.
+        price: of one replica for an hour.
+        move: what it costs that the Model is not loaded there, in the currency of prices; 0 where it is.
+        late: whether the SLO is not kept even so: best effort.
+    """
+
+    pool: str
+    variant: VariantFacts
+    rate: float
+    price: float
+    move: float
+    shared: bool
+    late: bool
+
+    @property
+    def content(self) -> tuple[object, ...]:
+        """Equal for options between which a solver would see no difference."""
+        return (self.pool, id(self.variant), self.rate, self.price, self.move, self.late)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Demand:
+    """Requests for one Model that arrive at one site.
+
+    Attributes:
+        amount: requests/s; 0 where the Model is only to be present, since its load is unknown.
+        presence: whether one replica must be there whatever the amount.
+        options: by preference where cost ties: the near ones first, then in the Model's order of variants.
+    """
+
+    model: ModelFacts
+    site: str | None
+    amount: float
+    presence: bool
+    options: tuple[Option, ...]
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """Sorts by priority; total, so that the order of listing does not matter."""
+        first = self.options[0].pool if self.options else ""
+        return (*self.model.order, self.site or "", self.presence, first)
+
+    @property
+    def content(self) -> tuple[object, ...]:
+        """Equal for demands between which a solver would see no difference."""
+        options = tuple(option.content for option in self.options)
+        return (id(self.model), self.site, self.amount, self.presence, options)
+
+
+def demands(problem: Problem) -> list[Demand]:
+    """Every demand of a problem, the most important first."""
+    return sorted(_Reader(problem).read(), key=lambda demand: demand.order)
+
+
+class _Reader:
+    """Turns Models, forecasts and floors into demands."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._shared = [pool for pool in problem.pools.values() if pool.shared]
+        self._at: dict[str, list[PoolFacts]] = defaultdict(list)
+        for pool in problem.pools.values():
+            if pool.site is not None and not pool.shared:
+                self._at[pool.site].append(pool)
+        self._known: dict[ModelKey, dict[str, float | None]] = defaultdict(dict)
+        for (key, site), amount in problem.demand.items():
+            self._known[key][site] = amount
+        self._reach: dict[str, tuple[tuple[PoolFacts, float], ...]] = {}
+        self._loaded: dict[tuple[ModelKey, str], list[str]] = defaultdict(list)
+        for name, servers in problem.current.items():
+            for server in servers:
+                for served, variant in server.models.items():
+                    self._loaded[ModelKey(server.namespace, served), name].append(variant)
+
+    def read(self) -> Iterator[Demand]:
+        for key, model in self._problem.models.items():
+            if model.signed:
+                # Failing closed: whoever asks for a signature must not be served what nobody has checked.
+                continue
+            found = list(self._of(model, self._known.get(key, {})))
+            if model.min_replicas > 0 and not found:
+                places = [pool for pool in self._problem.pools.values() if not pool.shared]
+                found = [self._presence(model, None, [*places, *self._shared])]
+            yield from found
+
+    def _of(self, model: ModelFacts, known: Mapping[str, float | None]) -> Iterator[Demand]:
+        unknown: list[PoolFacts] = []
+        sites = self._sites(model)
+        for site in sorted({*known, *sites}):
+            amount = known.get(site)
+            floor = model.floor(site) if site in sites else 0.0
+            if amount is None and not floor:
+                unknown += [pool for pool in self._at.get(site, ()) if self._usable(model, pool)]
+            elif (amount := max(amount or 0.0, floor)) > 0:
+                yield Demand(model, site, amount, False, self._options(model, site))
+        for pool in unknown[: model.max_replicas]:
+            confined = model.stays(pool.site)
+            yield self._presence(model, pool.site, [pool] if confined else [pool, *self._shared])
+        if not known and not unknown and not (model.slos and all(slo.stays for slo in model.slos)):
+            yield self._presence(model, None, self._shared)
+
+    def _sites(self, model: ModelFacts) -> Collection[str]:
+        """The sites where the Model is to run, whatever is known of its load there."""
+        if not model.slos or any(slo.sites is None for slo in model.slos):
+            return self._at.keys()
+        return {site for slo in model.slos for site in slo.sites or ()}
+
+    def _options(self, model: ModelFacts, site: str) -> tuple[Option, ...]:
+        reach = self._reach.get(site)
+        if reach is None:
+            self._reach[site] = reach = tuple(self._reachable(site))
+        local = [pool for pool, _ in reach if pool.site == site and not pool.shared]
+        options = [
+            option
+            for pool, trip in (((pool, 0.0) for pool in local) if model.stays(site) else reach)
+            for option in self._variants(model, pool, site=site, trip=trip)
+        ]
+        in_time = tuple(option for option in options if not option.late)
+        return in_time or tuple(options)
+
+    def _reachable(self, site: str) -> Iterator[tuple[PoolFacts, float]]:
+        """The pools that requests of a site can come to, with the seconds of the way there and back."""
+        local = self._at.get(site, [])
+        named: dict[str, float] = {}
+        for pool in local:
+            for name, trip in pool.round_trips.items():
+                named[name] = min(trip, named.get(name, math.inf))
+        yield from ((pool, 0.0) for pool in local)
+        others = [pool for pool in self._problem.pools.values() if pool.name in named and not pool.shared]
+        # Another edge is a way out only where the NodePool names it.
+        away = [(pool, named.get(pool.name, 0.0)) for pool in (*others, *self._shared) if pool not in local]
+        yield from sorted(away, key=lambda pair: (pair[0].shared, pair[1], pair[0].name))
+
+    def _presence(self, model: ModelFacts, site: str | None, pools: Iterable[PoolFacts]) -> Demand:
+        options = (option for pool in pools for option in self._variants(model, pool, site=site, trip=0.0))
+        return Demand(model, site, 0.0, True, tuple(options))
+
+    def _usable(self, model: ModelFacts, pool: PoolFacts) -> bool:
+        return any(True for _ in self._variants(model, pool, site=pool.site, trip=0.0))
+
+    def _variants(self, model: ModelFacts, pool: PoolFacts, *, site: str | None, trip: float) -> Iterator[Option]:
+        if barred(model, pool) is not None:
+            return
+        for variant in model.variants:
+            if unfit(self._problem, model, variant, pool, site=site) is None:
+                yield self._option(model, variant, pool, late=trip > 0 and self._too_far(model, site, trip))
+
+    @staticmethod
+    def _too_far(model: ModelFacts, site: str | None, trip: float) -> bool:
+        return any(slo.latency <= trip for slo in model.slos if slo.covers(site))
+
+    def _option(self, model: ModelFacts, variant: VariantFacts, pool: PoolFacts, *, late: bool) -> Option:
+        problem = self._problem
+        speed = problem.rates.get(RateKey(model.key, variant.name, variant.accelerator, pool.name))
+        rate = problem.tuning.default_rate if speed is None else _positive(speed.rate)
+        if late or rate <= 0:
+            late = True
+            saturation = 0.0 if speed is None else _positive(speed.saturation)
+            rate = (saturation or problem.tuning.default_rate) * problem.tuning.best_effort
+        price = problem.price(pool, variant.accelerator)
+        loaded = variant.name in self._loaded.get((model.key, pool.name), ())
+        move = 0.0 if loaded else problem.tuning.move_cost * price
+        return Option(pool.name, variant, rate, price, move, pool.shared, late)
+
+
+def barred(model: ModelFacts, pool: PoolFacts) -> tuple[Reason, str] | None:
+    """Why the Model may not run in the pool at all, whatever the variant."""
+    if model.signed:
+        return (
+            Reason.SIGNATURE_UNSUPPORTED,
+            "this version cannot check signatures: remove spec.verification to rely on the digest alone",
+        )
+    if pool.shared:
+        if model.slos and all(slo.stays for slo in model.slos):
+            return (
+                Reason.STAYS_AT_SITE,
+                f"LatencySLO {model.slos[0].name} has overflow: Never, so the data must not leave its site",
+            )
+    elif not model.wanted_at(pool.site):
+        names = ", ".join(slo.name for slo in model.slos)
+        return Reason.SITE_NOT_SELECTED, f"site {pool.site} is not among the sites of LatencySLO {names}"
+    return None
+
+
+def unfit(
+    problem: Problem, model: ModelFacts, variant: VariantFacts, pool: PoolFacts, *, site: str | None
+) -> tuple[Reason, str] | None:
+    """Why a variant cannot serve requests of the site in the pool, however much room there is."""
+    if not variant.supported:
+        return (
+            Reason.UNSUPPORTED_BACKEND,
+            f"backend {variant.backend} does not run on {variant.accelerator}: choose another backend or accelerator",
+        )
+    if variant.accelerator not in pool.classes:
+        if not pool.nodes:
+            member = pool.pool.spec.member
+            where = f"member cluster {member} has not reported any" if member else "it selects none"
+            return Reason.NO_NODE, f"pool {pool.name} has no node: {where}"
+        return Reason.NO_DEVICE, f"no node of pool {pool.name} has {variant.accelerator}"
+    if variant.selector is not None and not pool.hosts(variant.accelerator, (variant.selector,)):
+        return (
+            Reason.NO_DEVICE,
+            f"no node of pool {pool.name} has {variant.accelerator} that the variant's nodeSelector selects",
+        )
+    if not model.plain:
+        # Clients reach a pool by the Model's name, not by the variant's: shared pools go by the strictest SLO.
+        strict = model.slos if pool.shared else [slo for slo in model.slos if slo.covers(site) or slo.covers(pool.site)]
+        for slo in strict:
+            if slo.min_accuracy is not None and (variant.accuracy is None or variant.accuracy < slo.min_accuracy):
+                stated = "states no accuracy" if variant.accuracy is None else f"has accuracy {variant.accuracy:g}"
+                return (
+                    Reason.BELOW_MIN_ACCURACY,
+                    f"{stated}, and LatencySLO {slo.name} asks for at least {slo.min_accuracy:g}",
+                )
+    if (model.key, variant.name, pool.name) in problem.broken:
+        return Reason.LOAD_FAILED, f"it failed to load in pool {pool.name}"
+    return None
+
+
+def _positive(value: float) -> float:
+    """The value, or 0 where it is no sensible speed."""
+    return min(value, _FASTEST) if value > 0 else 0.0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Part:
+    """Demands and pools that share nothing with any other part.
+
+    Attributes:
+        fluid: whether shared pools are outside of it: their capacity is then taken to be there at its price, in any
+            fraction of a replica, and what goes to them is planned afterwards.
+    """
+
+    demands: tuple[Demand, ...]
+    pools: tuple[PoolFacts, ...]
+    fluid: bool
+
+
+def split(found: Sequence[Demand], problem: Problem) -> list[Part]:
+    """Part the demands by the pools of sites that they could use: pools of one part can trade load."""
+    parents: dict[str, str] = {name: name for name, pool in problem.pools.items() if not pool.shared}
+
+    def root(name: str) -> str:
+        while parents[name] != name:
+            parents[name] = name = parents[parents[name]]
+        return name
+
+    homes: list[str | None] = []
+    for demand in found:
+        home: str | None = None
+        for option in demand.options:
+            if option.shared:
+                continue
+            other = root(option.pool)
+            if home is None:
+                home = other
+            elif other != home:
+                low, high = min(home, other), max(home, other)
+                parents[high] = home = low
+        homes.append(home)
+    pools: dict[str, list[PoolFacts]] = defaultdict(list)
+    for name in parents:
+        pools[root(name)].append(problem.pools[name])
+    gathered: dict[str | None, list[Demand]] = defaultdict(list)
+    for demand, home in zip(found, homes, strict=True):
+        gathered[None if home is None else root(home)].append(demand)
+    parts = [Part(tuple(gathered.get(name, ())), tuple(pools[name]), True) for name in sorted(pools)]
+    if None in gathered:
+        parts.append(Part(tuple(gathered[None]), (), True))
+    return parts

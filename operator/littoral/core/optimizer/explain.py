@@ -1,0 +1,256 @@
+"""Why here, why not there, why so many: the reasons of a plan, worked out for a Model when somebody asks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Final
+
+from littoral.api.assignment import Server
+from littoral.api.quantity import format_duration
+from littoral.core.hardware import CPU
+from littoral.core.optimizer.demands import Demand, Option, barred, unfit
+from littoral.core.optimizer.facts import ModelFacts, PoolFacts, VariantFacts
+from littoral.core.optimizer.problem import Problem, RateKey
+from littoral.core.optimizer.yard import Draft, Yard
+from littoral.core.plan import Decision, Flow, Placement, Reason, Rejection
+from littoral.core.world import ModelKey
+
+_POOLS_MOST: Final = 100
+"""Of more pools than this, only those that a Model could want are explained."""
+
+
+class Decisions(Mapping[ModelKey, Decision]):
+    """The decision about each Model. A Model's reasons are made when they are read, and then kept."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        demands: Sequence[Demand],
+        placed: Sequence[tuple[Draft, Server]],
+        flows: Sequence[Flow],
+    ) -> None:
+        self._problem = problem
+        self._all_demands = demands
+        self._all_placed = placed
+        self._all_flows = flows
+        self._known: dict[ModelKey, Decision] = {}
+
+    def __getitem__(self, key: ModelKey) -> Decision:
+        model = self._problem.models[key]
+        if key not in self._known:
+            self._known[key] = self._decide(model)
+        return self._known[key]
+
+    def __iter__(self) -> Iterator[ModelKey]:
+        return iter(self._problem.models)
+
+    def __len__(self) -> int:
+        return len(self._problem.models)
+
+    @cached_property
+    def _demands(self) -> Mapping[ModelKey, list[Demand]]:
+        grouped: dict[ModelKey, list[Demand]] = defaultdict(list)
+        for demand in self._all_demands:
+            grouped[demand.model.key].append(demand)
+        return grouped
+
+    @cached_property
+    def _placed(self) -> Mapping[ModelKey, list[tuple[Draft, Server]]]:
+        grouped: dict[ModelKey, list[tuple[Draft, Server]]] = defaultdict(list)
+        for draft, server in self._all_placed:
+            for key in draft.members:
+                grouped[key].append((draft, server))
+        return grouped
+
+    @cached_property
+    def _flows(self) -> Mapping[ModelKey, list[Flow]]:
+        grouped: dict[ModelKey, list[Flow]] = defaultdict(list)
+        for flow in self._all_flows:
+            grouped[flow.model].append(flow)
+        return grouped
+
+    def _decide(self, model: ModelFacts) -> Decision:
+        demands = self._demands.get(model.key, [])
+        flows = self._flows.get(model.key, [])
+        placed = self._placed.get(model.key, [])
+        known = [demand for demand in demands if not demand.presence]
+        wanted = sum(demand.amount for demand in known)
+        served = min(wanted, sum(flow.rate for flow in flows))
+        return Decision(
+            placements=tuple(
+                self._placement(model, draft, server, flows) for draft, server in self._near_first(placed)
+            ),
+            rejections=tuple(self._rejections(model, demands, short=served < wanted * (1 - 1e-6))),
+            demand=wanted if known or not demands else None,
+            served=served if known or not demands else None,
+            shortfall="; ".join(self._shortfalls(model, known, flows)),
+        )
+
+    def _near_first(self, placed: Sequence[tuple[Draft, Server]]) -> list[tuple[Draft, Server]]:
+        pools = self._problem.pools
+        return sorted(placed, key=lambda pair: (pools[pair[0].pool].shared, pair[0].pool, pair[1].name))
+
+    def _placement(self, model: ModelFacts, draft: Draft, server: Server, flows: Sequence[Flow]) -> Placement:
+        variant = draft.members[model.key][1]
+        count = len(model.variants)
+        rank = "the only variant" if count == 1 else f"variant {variant.rank + 1} of {count} in order of preference"
+        message = [f"{variant.name} is {rank} and runs on {variant.accelerator}"]
+        coming = sum(flow.rate for flow in flows if (flow.pool, flow.variant) == (draft.pool, variant.name))
+        if coming > 0:
+            rate = _rate(self._problem, model, variant, draft.pool)
+            message.append(f"{coming:.4g} requests/s go to pool {draft.pool}")
+            message.append(f"a replica can serve {rate:.4g} in time" if rate else "its speed keeps no SLO")
+            others = len(draft.members) - 1
+            shared = f", shared with {others} other Models" if others else ""
+            message.append(f"{server.replicas} replicas for a load of {draft.load:.3g}{shared}")
+        else:
+            message.append("it is kept ready, since its load is unknown or small")
+        return Placement(
+            pool=draft.pool,
+            variant=variant.name,
+            accelerator=variant.accelerator,
+            server=server.name,
+            replicas=server.replicas,
+            reason=Reason.PREFERRED_VARIANT if variant.rank == 0 else Reason.FALLBACK_VARIANT,
+            message=": ".join([message[0], ", ".join(message[1:])]),
+        )
+
+    def _rejections(self, model: ModelFacts, demands: Sequence[Demand], *, short: bool) -> Iterator[Rejection]:
+        here = {draft.pool for draft, _ in self._placed.get(model.key, [])}
+        for pool in self._asked_about(model, demands):
+            why_barred = barred(model, pool)
+            if pool.name in here:
+                yield from (r for r in self._unfit(model, pool) if r.variant is not None)
+            elif why_barred is not None:
+                yield Rejection(pool=pool.name, reason=why_barred[0], message=why_barred[1])
+            else:
+                yield from self._passed_over(model, pool, demands, short=short)
+
+    def _asked_about(self, model: ModelFacts, demands: Sequence[Demand]) -> list[PoolFacts]:
+        pools = sorted(self._problem.pools.values(), key=lambda pool: (pool.shared, pool.name))
+        if len(pools) <= _POOLS_MOST:
+            return pools
+        wanted = {option.pool for demand in demands for option in demand.options}
+        return [pool for pool in pools if pool.name in wanted or pool.shared]
+
+    def _unfit(self, model: ModelFacts, pool: PoolFacts) -> list[Rejection]:
+        found = ((variant, unfit(self._problem, model, variant, pool, site=pool.site)) for variant in model.variants)
+        return [
+            Rejection(pool=pool.name, variant=variant.name, reason=why[0], message=why[1])
+            for variant, why in found
+            if why is not None
+        ]
+
+    def _passed_over(
+        self, model: ModelFacts, pool: PoolFacts, demands: Sequence[Demand], *, short: bool
+    ) -> Iterator[Rejection]:
+        refused = self._unfit(model, pool)
+        names = {rejection.variant for rejection in refused}
+        fit = [variant for variant in model.variants if variant.name not in names]
+        options = [option for demand in demands for option in demand.options if option.pool == pool.name]
+        if not fit:
+            yield from refused
+            said = "; ".join(f"{rejection.variant}: {rejection.message}" for rejection in refused)
+            yield Rejection(
+                pool=pool.name,
+                reason=Reason.NO_VARIANT_FITS,
+                message=f"none of the {len(model.variants)} variants fits pool {pool.name}: {said}",
+            )
+            return
+        yield from refused
+        placed = self._placed.get(model.key, [])
+        unmet = short or not placed
+        if not demands:
+            reason, message = Reason.NOT_NEEDED, "nothing asks for it: its demand is known to be 0 and no floor is set"
+        elif options and unmet:
+            full = [self._full(model, variant, pool) for variant in fit]
+            reason = full[0][0]
+            message = "; ".join(f"{variant.name}: {why}" for variant, (_, why) in zip(fit, full, strict=True))
+        else:
+            where = ", ".join(sorted({draft.pool for draft, _ in placed})[:3]) or "other pools"
+            reason, message = Reason.NOT_NEEDED, f"{where} serve it at lower cost or nearer"
+        yield Rejection(pool=pool.name, reason=reason, message=message)
+
+    def _full(self, model: ModelFacts, variant: VariantFacts, pool: PoolFacts) -> tuple[Reason, str]:
+        """Why there is no room for a variant in a pool whose nodes could run it."""
+        if not any(node.usable for node in pool.nodes):
+            return Reason.NO_NODE_USABLE, f"all nodes of pool {pool.name} are cordoned or not ready"
+        running = sum(draft.replicas for draft, _ in self._all_placed if draft.pool == pool.name)
+        if pool.limit is not None and running >= pool.limit:
+            return Reason.POOL_FULL, f"pool {pool.name} runs its limits.servers of {pool.limit} already"
+        held = sum(draft.replicas for draft, _ in self._placed.get(model.key, []))
+        if held >= model.max_replicas:
+            return (
+                Reason.MAX_REPLICAS_REACHED,
+                f"scaling.maxReplicas is {model.max_replicas}, and other pools have them",
+            )
+        if Yard(pool).open(model, variant, price=0.0) is None:
+            sizes = [
+                node.devices[variant.accelerator].memory for node in pool.nodes if variant.accelerator in node.devices
+            ]
+            if any(size is not None and size < variant.device_memory for size in sizes) or all(
+                node.memory < variant.memory for node in pool.nodes
+            ):
+                return Reason.INSUFFICIENT_MEMORY, f"no node of pool {pool.name} has the memory that it needs"
+            return Reason.INSUFFICIENT_CPU, f"no usable node of pool {pool.name} has the cores and memory that it needs"
+        if variant.accelerator == CPU:
+            return Reason.INSUFFICIENT_CPU, f"other servers hold the cores or the memory of pool {pool.name}"
+        return (
+            Reason.DEVICES_TAKEN,
+            f"servers of other namespaces or of higher priority hold the {variant.accelerator} of pool {pool.name}",
+        )
+
+    def _shortfalls(self, model: ModelFacts, known: Sequence[Demand], flows: Sequence[Flow]) -> Iterator[str]:
+        """What is not served, or late, at each site, by how much, and what would help."""
+        for demand in known:
+            mine = [flow for flow in flows if flow.site == demand.site]
+            missing = demand.amount - sum(flow.rate for flow in mine)
+            if missing > demand.amount * 1e-6:
+                yield (
+                    f"{missing:.4g} of {demand.amount:.4g} requests/s at site {demand.site} are not served: "
+                    + self._remedy(demand, missing)
+                )
+            late = sum(flow.rate for flow in mine if flow.late)
+            if late > 0:
+                yield self._lateness(model, demand, late)
+
+    def _remedy(self, demand: Demand, missing: float) -> str:
+        if not demand.options:
+            return "no pool that its requests may go to can run any variant"
+        held = sum(draft.replicas for draft, _ in self._placed.get(demand.model.key, []))
+        if held >= demand.model.max_replicas:
+            return f"scaling.maxReplicas of {demand.model.max_replicas} is reached: raise it"
+        best: Option = max(demand.options, key=lambda option: (option.rate, option.pool))
+        return f"{missing / best.rate:.2g} more replicas of {best.variant.name} on {best.variant.accelerator} would do"
+
+    def _lateness(self, model: ModelFacts, demand: Demand, late: float) -> str:
+        """An SLO that nobody can keep: by how much it is missed, and what would meet it."""
+        slos = [slo for slo in model.slos if slo.covers(demand.site)]
+        asked = (
+            f"p{slos[0].percentile} within {format_duration(min(slo.latency for slo in slos))}" if slos else "in time"
+        )
+        least: list[tuple[float, str, str]] = []
+        for option in demand.options:
+            speed = self._problem.rates.get(
+                RateKey(model.key, option.variant.name, option.variant.accelerator, option.pool)
+            )
+            if speed is not None and speed.latency is not None and 0 < speed.latency < 3600:
+                least.append((speed.latency, option.variant.name, option.pool))
+        said = f"{late:.4g} requests/s at site {demand.site} are served as well as can be, but not {asked}"
+        if not least or not slos:
+            return f"{said}: no variant is known to be fast enough"
+        latency, variant, pool = min(least)
+        bound = min(slo.latency for slo in slos)
+        return (
+            f"{said}: the fastest, {variant} in pool {pool}, takes {format_duration(round(latency, 5))} at low load, "
+            f"{format_duration(round(max(0.0, latency - bound), 5))} too long; a latency of at least "
+            f"{format_duration(round(latency * 1.2, 5))}, or a variant {latency / bound:.2g} times as fast, would do"
+        )
+
+
+def _rate(problem: Problem, model: ModelFacts, variant: VariantFacts, pool: str) -> float:
+    speed = problem.rates.get(RateKey(model.key, variant.name, variant.accelerator, pool))
+    return problem.tuning.default_rate if speed is None else max(0.0, speed.rate)

@@ -1,0 +1,171 @@
+"""From one way to load a part to a good one: what more can be served, what costs less, and whether to change at all."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from littoral.core.optimizer.demands import Part
+from littoral.core.optimizer.loading import Group, Loading, Outcome, full, lesser
+from littoral.core.optimizer.problem import CurrentServer, Problem
+from littoral.core.optimizer.relaxation import relax
+
+Seeds = Mapping[str, Sequence[CurrentServer]]
+Guide = Mapping[int, Mapping[int, float]]
+Hurry = Callable[[], bool]
+"""Tells that time is up: what is found by then is the answer. A caller without a deadline passes `never`."""
+
+_COMBINATIONS_MOST: Final = 256
+_WORK_MOST: Final = 4_000
+_CLOSE: Final = 0.005
+
+
+def never() -> bool:
+    """No deadline: the answer depends on nothing but the problem."""
+    return False
+
+
+def solve(part: Part, problem: Problem, *, seeds: Seeds, hurry: Hurry = never) -> Outcome:
+    """Plan one part.
+
+    What is served is decided first, demand by demand in their order; then what it costs; then whether what runs now is
+    good enough to stay.
+    """
+    return _Search(part, problem, seeds=seeds, hurry=hurry).run()
+
+
+class _Search:
+    def __init__(self, part: Part, problem: Problem, *, seeds: Seeds, hurry: Hurry) -> None:
+        self._part = part
+        self._problem = problem
+        self._seeds = seeds
+        self._hurry = hurry
+        # An attempt takes time that grows with the part; a bound on their product bounds the time.
+        self._tries = min(problem.tuning.retries, _WORK_MOST // max(1, len(part.demands)))
+
+    def run(self) -> Outcome:
+        # 1. As if nothing ran: what can be served at all.
+        best = self._serve_more(self._load())
+        if self._hurry():
+            return self._settle(best, bound=0.0)
+
+        # 2. The same for less.
+        relaxed = relax(self._part, self._problem, served=best.served)
+        bound = 0.0
+        if relaxed is not None:
+            bound = relaxed.bound
+            if best.cost > bound * (1 + _CLOSE):
+                guided = self._load(guide=relaxed.shares)
+                better = _cheaper(best, guided)
+                best = self._cost_less(better, bound=bound, guide=relaxed.shares if better is guided else {})
+
+        # 3. What runs now, if it is about as good.
+        return self._settle(best, bound=bound)
+
+    def _load(
+        self,
+        *,
+        guide: Guide | None = None,
+        banned: Collection[tuple[int, int]] = (),
+        caps: Mapping[Group, int] | None = None,
+        seeds: Seeds | None = None,
+        frozen: bool = False,
+    ) -> Outcome:
+        return Loading(
+            self._part,
+            self._problem,
+            guide=guide,
+            banned=banned,
+            caps=caps,
+            seeds=seeds,
+            frozen=frozen,
+        ).run()
+
+    def _serve_more(self, best: Outcome, *, seeds: Seeds | None = None, frozen: bool = False) -> Outcome:
+        """Make room for what is not served, by moving what is in its way to other options."""
+        if all(map(full, best.served)):
+            return best
+        for banned in self._ways_out(best):
+            if self._hurry():
+                break
+            tried = self._load(banned=banned, seeds=seeds, frozen=frozen)
+            if lesser(best.served, tried.served):
+                best = tried
+                if all(map(full, best.served)):
+                    break
+        return best
+
+    def _ways_out(self, start: Outcome) -> Iterable[frozenset[tuple[int, int]]]:
+        """What to ban: in small parts every combination of one option for each demand, else one option in the way."""
+        demands = self._part.demands
+        sizes = [len(demand.options) for demand in demands]
+        if math.prod(max(1, size) for size in sizes) <= _COMBINATIONS_MOST:
+            every = {(i, n) for i, size in enumerate(sizes) for n in range(size)}
+            for chosen in itertools.product(*(range(max(1, size)) for size in sizes)):
+                yield frozenset(every - set(enumerate(chosen)))
+            return
+        tries = self._tries
+        for index, share in enumerate(start.served):
+            if full(share):
+                continue
+            pools = {option.pool for option in demands[index].options}
+            for flow in start.loads:
+                if tries <= 0:
+                    return
+                if flow.demand != index and demands[flow.demand].options[flow.option].pool in pools:
+                    tries -= 1
+                    yield frozenset({(flow.demand, flow.option)})
+
+    def _cost_less(self, best: Outcome, *, bound: float, guide: Guide) -> Outcome:
+        """Try to do with one replica less somewhere, the idlest first, as long as that pays and nothing is lost."""
+        caps: dict[Group, int] = {}
+        tries = self._tries
+        improved = True
+        while improved:
+            improved = False
+            for group, replicas in _idlest(best):
+                if tries <= 0 or self._hurry() or best.cost <= bound * (1 + _CLOSE):
+                    return best
+                if caps.get(group, replicas) < replicas:
+                    continue
+                tries -= 1
+                capped = {**caps, group: replicas - 1}
+                found = self._load(caps=capped, guide=guide)
+                if _cheaper(best, found) is found:
+                    best, caps, improved = found, capped, True
+                    break
+        return best
+
+    def _settle(self, best: Outcome, *, bound: float) -> Outcome:
+        if any(self._seeds.values()):
+            for frozen in (True, False):
+                kept = self._serve_more(self._load(seeds=self._seeds, frozen=frozen), seeds=self._seeds, frozen=frozen)
+                if lesser(best.served, kept.served):
+                    best = kept
+                elif not lesser(kept.served, best.served):
+                    gain = kept.price - best.cost
+                    if gain <= self._problem.tuning.hysteresis * kept.price:
+                        return replace(kept, bound=min(bound, kept.price))
+        return replace(best, bound=min(bound, best.price))
+
+
+def _cheaper(best: Outcome, other: Outcome) -> Outcome:
+    """The one that costs less, provided that it serves each demand as well."""
+    if any(mine < theirs - 1e-9 for mine, theirs in zip(other.served, best.served, strict=True)):
+        return best
+    return other if other.cost < best.cost * (1 - 1e-9) - 1e-12 else best
+
+
+def _idlest(outcome: Outcome) -> list[tuple[Group, int]]:
+    """Groups with their replicas, those first whose idle share costs most."""
+    replicas: dict[Group, int] = defaultdict(int)
+    waste: dict[Group, float] = defaultdict(float)
+    for draft in outcome.drafts:
+        group = (draft.pool, draft.namespace, draft.accelerator)
+        replicas[group] += draft.replicas
+        waste[group] += draft.slack * draft.price
+    return sorted(replicas.items(), key=lambda it: (-waste[it[0]], it[0]))
