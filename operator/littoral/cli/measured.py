@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from littoral.api import Assignment, LatencySLO
 from littoral.api.assignment import AssignedModelStatus, ServerReport
 from littoral.api.measurement import LatencyQuantiles
 from littoral.api.quantity import parse_duration
+
+_HIGHEST: Final = 99
+"""The highest percentile that sites measure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +56,7 @@ def load(said: AssignedModelStatus | None, *, budget: Budget | None) -> Load:
     measured = said.measured if said is not None else None
     if measured is None:
         return Load(budget=budget)
-    p99 = _at(measured.latency, 99)
+    p99 = _at(measured.latency, _HIGHEST)
     judged = _at(measured.latency, budget.percentile) if budget else None
     return Load(
         rate=float(measured.rate) if measured.rate is not None else None,
@@ -63,13 +67,16 @@ def load(said: AssignedModelStatus | None, *, budget: Budget | None) -> Load:
 
 
 def _at(latency: LatencyQuantiles | None, percentile: float) -> float | None:
-    """The least measured quantile that is not below the percentile; the highest one for a percentile above all."""
+    """The least measured quantile that is not below the percentile, or the p99 for one that is above all.
+
+    None where there were too few requests to tell: a lower quantile would promise too much.
+    """
     if latency is None:
         return None
-    known = [(50, latency.p50), (95, latency.p95), (99, latency.p99)]
-    present = [(at, parse_duration(text)) for at, text in known if text is not None]
-    above = [seconds for at, seconds in present if at >= percentile]
-    return above[0] if above else present[-1][1] if present else None
+    known = ((50, latency.p50), (95, latency.p95), (_HIGHEST, latency.p99))
+    enough = (text for at, text in known if text is not None and at >= min(percentile, _HIGHEST))
+    text = next(enough, None)
+    return None if text is None else parse_duration(text)
 
 
 def report_of(assignments: Mapping[str, Assignment], *, pool: str, namespace: str, server: str) -> ServerReport | None:

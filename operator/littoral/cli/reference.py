@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ import click
 from littoral.cli.main import main as littoral
 
 _PATH: Final = Path("docs/reference/cli.md")
+_VERBATIM: Final = "\b\n"
+"""click's mark of a paragraph that is laid out by hand."""
+
 _INTRODUCTION: Final = """\
 <!-- Generated from operator/littoral/cli by `python -m littoral.cli.reference`: edit the commands, not this file. -->
 # Command reference
@@ -38,11 +42,13 @@ def reference() -> str:
 def _chapter(ctx: click.Context, command: click.Command) -> Iterator[str]:
     usage = " ".join(command.collect_usage_pieces(ctx))
     yield f"## littoral {ctx.info_name}\n\n```\n{ctx.command_path} {usage}\n```\n"
-    for paragraph in (command.help or "").split("\n\n"):
-        # click's mark for a paragraph that is laid out by hand.
-        verbatim = paragraph.startswith("\b\n")
-        yield f"```\n{paragraph.removeprefix(chr(8)).strip(chr(10))}\n```\n" if verbatim else f"{paragraph}\n"
-    records = [record for param in command.get_params(ctx) if (record := param.get_help_record(ctx))]
+    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+        if paragraph.startswith(_VERBATIM):
+            yield f"```\n{paragraph.removeprefix(_VERBATIM)}\n```\n"
+        else:
+            yield paragraph.replace("<", "&lt;") + "\n"
+    options = [param for param in command.get_params(ctx) if isinstance(param, click.Option)]
+    records = [record for option in options if (record := option.get_help_record(ctx))]
     yield "| option | |\n|---|---|"
     for option, text in records:
         yield f"| `{_cell(option)}` | {_cell(text)} |"

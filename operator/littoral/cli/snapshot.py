@@ -64,7 +64,7 @@ def read_snapshot(path: Path) -> list[Object]:
         raise Failure(f"{path}: cannot be read: {error}") from error
     try:
         # JSON is YAML, too; but its own reader is many times faster, and snapshots are large.
-        documents = json.loads(text)["items"]
+        documents = list(json.loads(text)["items"])
     except (ValueError, KeyError, TypeError):
         try:
             documents = [manifest.body for manifest in parse_manifests(text, source=str(path))]

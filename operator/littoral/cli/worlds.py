@@ -66,20 +66,25 @@ def trimmed(body: Mapping[str, Any]) -> Object:
     """
     metadata = {key: body["metadata"][key] for key in _METADATA if body["metadata"].get(key)}
     kept: Object = {"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata}
-    spec, status = body.get("spec") or {}, body.get("status") or {}
+    spec, status = _mapping(body.get("spec")), _mapping(body.get("status"))
     if body["kind"] == NODE:
         ready = [
             {"type": "Ready", "status": condition.get("status")}
             for condition in status.get("conditions") or ()
-            if condition.get("type") == "Ready"
+            if _mapping(condition).get("type") == "Ready"
         ]
         kept["spec"] = {key: spec[key] for key in ("unschedulable", "taints") if spec.get(key)}
-        kept["status"] = {"allocatable": status.get("allocatable") or {}, "conditions": ready}
+        kept["status"] = {"allocatable": _mapping(status.get("allocatable")), "conditions": ready}
         return kept
-    kept["spec"] = _discreet(spec)
+    kept["spec"] = _discreet(body.get("spec"))
     if body["kind"] == Assignment.KIND and status:
         kept["status"] = _discreet({key: value for key, value in status.items() if key != "conditions"})
     return kept
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """The value, or nothing where it is of another type: a file may hold anything."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _discreet(value: Any) -> Any:
