@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from bench.arrivals import SHAPES, counts, generated, trace
@@ -12,13 +14,18 @@ HALF = slice(340, None)
 REST = slice(60, None)
 
 
+@cache
+def recorded(name: str) -> list[int]:
+    return counts(trace(name), interval=INTERVAL)
+
+
 @pytest.mark.parametrize("quantile", [0.9, 0.95, 0.99])
 @pytest.mark.parametrize("horizon", [5.0, 30.0, 120.0])
 @pytest.mark.parametrize("name", ["code", "conv"])
 def test_on_a_recorded_trace_it_loses_less_than_the_last_reading_or_an_average(
     name: str, horizon: float, quantile: float
 ) -> None:
-    readings = counts(trace(name), interval=INTERVAL)
+    readings = recorded(name)
     mine, *others = (
         score(make, readings, horizon=horizon, quantile=quantile, judged=HALF) for make in (Littoral, Naive, Ewma)
     )
