@@ -22,13 +22,13 @@ ABOUT: Final[Mapping[str, str]] = {
     "variant for another class",
     Reason.INSUFFICIENT_CPU: "lower spec.variants[].cpu, or add a larger node",
     Reason.INSUFFICIENT_MEMORY: "lower spec.variants[].memory if it states too much, or add a larger node or device",
-    "LoadFailed": "see what the server's agent says of the artifact, and correct it: a corrected artifact needs its own "
-    "digest in the spec",
+    Reason.LOAD_FAILED: "see what the server's agent says of the artifact, and correct it: a corrected artifact needs "
+    "its own digest in the spec",
     Reason.MAX_REPLICAS_REACHED: "raise spec.scaling.maxReplicas",
     Reason.NO_DEVICE: "add a variant for a class that the pools have, or see why no node announces the device (its "
     "device plugin, the variant's nodeSelector)",
     Reason.NO_NODE: "label nodes so that the NodePool's nodeSelector selects them",
-    "NoNodeUsable": "see why no node of the pool is ready and schedulable: kubectl get nodes",
+    Reason.NO_NODE_USABLE: "see why no node of the pool is ready and schedulable: kubectl get nodes",
     Reason.POOL_FULL: "raise limits.servers of the NodePool",
     Reason.SIGNATURE_UNSUPPORTED: "remove spec.verification to rely on the digest alone",
     Reason.SITE_NOT_SELECTED: "name the site in sites.matchNames of the LatencySLO, or remove sites",

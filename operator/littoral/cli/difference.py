@@ -71,8 +71,8 @@ class Move:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unplaced:
-    """A Model that would run nowhere, and why."""
+class Shortfall:
+    """A Model that would run nowhere, or not serve all that is asked of it; and why."""
 
     model: ModelKey
     message: str
@@ -84,7 +84,7 @@ class Difference:
 
     servers: tuple[ServerChange, ...] = ()
     moves: tuple[Move, ...] = ()
-    unplaced: tuple[Unplaced, ...] = ()
+    shortfalls: tuple[Shortfall, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.servers or self.moves)
@@ -99,10 +99,10 @@ def difference(before: Mapping[str, AssignmentSpec], after: Plan) -> Difference:
     return Difference(
         servers=tuple(_servers(before, after.assignments)),
         moves=tuple(_moves(_spots(before), _spots(after.assignments), plan=after)),
-        unplaced=tuple(
-            Unplaced(model=key, message=_why_nowhere(decision))
+        shortfalls=tuple(
+            Shortfall(model=key, message=decision.shortfall or _why_nowhere(decision))
             for key, decision in sorted(after.decisions.items())
-            if not decision.placements
+            if decision.shortfall or not decision.placements
         ),
     )
 
@@ -235,7 +235,7 @@ def as_json(found: Difference) -> dict[str, Any]:
             }
             for it in found.moves
         ],
-        "unplaced": [
-            {"namespace": it.model.namespace, "name": it.model.name, "message": it.message} for it in found.unplaced
+        "shortfalls": [
+            {"namespace": it.model.namespace, "name": it.model.name, "message": it.message} for it in found.shortfalls
         ],
     }

@@ -15,21 +15,20 @@ _MARKS: Final = {Change.APPEARS: style.good("+"), Change.CHANGES: style.warn("~"
 
 def as_text(found: Difference, *, width: int | None) -> str:
     """The difference for people."""
-    blocks = []
-    if found.servers:
-        rows = [[_MARKS[it.change], it.pool, it.server.namespace, it.server.name, _size(it), _about(it)]
-                for it in found.servers]  # fmt: skip
-        headers = ["", "POOL", "NAMESPACE", "SERVER", "SIZE", "MODELS"]
-        blocks.append(f"{style.strong('Servers')}\n{table(headers, rows, indent=2, width=width)}")
-    if found.moves:
-        rows = [
-            [_MARKS[it.change], str(it.model), it.pool, _way(it), f"{it.reason}: {it.message}"] for it in found.moves
-        ]
-        headers = ["", "MODEL", "POOL", "VARIANT", "WHY"]
-        blocks.append(f"{style.strong('Models')}\n{table(headers, rows, indent=2, width=width)}")
-    if found.unplaced:
-        rows = [[style.bad("!"), str(it.model), it.message] for it in found.unplaced]
-        blocks.append(f"{style.strong('Placed nowhere')}\n{table(['', 'MODEL', 'WHY'], rows, indent=2, width=width)}")
+    servers = [
+        [_MARKS[it.change], it.pool, it.server.namespace, it.server.name, _size(it), _about(it)] for it in found.servers
+    ]
+    moves = [[_MARKS[it.change], str(it.model), it.pool, _way(it), f"{it.reason}: {it.message}"] for it in found.moves]
+    shortfalls = [[style.bad("!"), str(it.model), it.message] for it in found.shortfalls]
+    blocks = [
+        f"{style.strong(title)}\n{table(['', *headers], rows, indent=2, width=width)}"
+        for title, headers, rows in (
+            ("Servers", ["POOL", "NAMESPACE", "SERVER", "SIZE", "MODELS"], servers),
+            ("Models", ["MODEL", "POOL", "VARIANT", "WHY"], moves),
+            ("Not served as asked", ["MODEL", "WHY"], shortfalls),
+        )
+        if rows
+    ]
     return "\n\n".join([*blocks, summary(found)])
 
 

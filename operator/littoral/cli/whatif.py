@@ -11,8 +11,9 @@ from littoral.cli.difference import Difference, difference
 from littoral.cli.failures import Failure, not_found
 from littoral.cli.findings import check, is_ours
 from littoral.cli.manifests import UnreadableManifest, read_manifests
-from littoral.cli.worlds import KINDS, NODE, ObjectKey, key_of, overlay, surroundings, trimmed
+from littoral.cli.worlds import KINDS, NODE, ObjectKey, Surroundings, key_of, overlay, surroundings, trimmed
 from littoral.core.hardware import DeviceTable
+from littoral.core.plan import Plan
 from littoral.core.planner import plan
 
 
@@ -53,8 +54,13 @@ def what_if(
     then = surroundings(laid_over, devices=devices)
     before = {pool: assignment.spec for pool, assignment in now.assignments.items()}
     if not before and not runs and (changes or without):
-        before = dict(plan(now.world).assignments)
-    return difference(before, plan(then.world)), then.skipped
+        before = dict(solve(now).assignments)
+    return difference(before, solve(then)), then.skipped
+
+
+def solve(it: Surroundings) -> Plan:
+    """What the operator would decide of this world."""
+    return plan(it.world)
 
 
 def changes_of(files: Sequence[str], *, recursive: bool, namespace: str) -> list[Object]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import yaml
@@ -78,6 +81,33 @@ def test_nobody_answers(tmp_path: Path) -> None:
     ran = CliRunner().invoke(main, ["explain", "--kubeconfig", kubeconfig(tmp_path / "k")])
     assert ran.exit_code == 1
     assert ran.stderr.startswith("Error: the API server cannot be reached: ")
+    assert len(ran.stderr.splitlines()) == 1
+
+
+@pytest.fixture
+def stranger() -> Iterator[str]:
+    """An API server that serves none of our kinds: what it does not know, it answers as the real one does."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(404)
+            self.send_header("Content-Type", "text/plain")
+            self.end_headers()
+            self.wfile.write(b"404 page not found\n")
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_cluster_without_littoral(tmp_path: Path, stranger: str) -> None:
+    ran = CliRunner().invoke(main, ["explain", "--kubeconfig", kubeconfig(tmp_path / "k", server=stranger)])
+    assert ran.exit_code == 1
+    assert "does not serve" in ran.stderr
+    assert "install Littoral's CRDs first" in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
 
 

@@ -110,7 +110,7 @@ def test_exit_codes(world: Path) -> None:
 def test_what_if_a_node_were_gone(world: Path) -> None:
     said = changes("--world", str(world), "--without", "no/edge-1")
     assert [(it["change"], it["reason"]) for it in said["models"]] == [("goes", "NoVariantFits")]
-    assert [it["name"] for it in said["unplaced"]] == ["digits"]
+    assert [it["name"] for it in said["shortfalls"]] == ["digits"]
 
 
 def test_what_if_a_better_node_came(world: Path, tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ class TestDifference:
     def test_a_pool_that_is_gone(self) -> None:
         found = difference(plan(self.world).assignments, plan(World(models=(model(),))))
         assert [(it.change, it.reason) for it in found.moves] == [(Change.GOES, "PoolGone")]
-        assert found.unplaced[0].message == "there is no NodePool: create one that selects your nodes"
+        assert found.shortfalls[0].message == "there is no NodePool: create one that selects your nodes"
 
     def test_two_servers_of_one_pool_are_two_spots(self) -> None:
         two = assignment(servers=[server("digits"), server("digits") | {"name": "triton-edge-2-cpu"}]).spec
