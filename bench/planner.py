@@ -2,7 +2,7 @@
 
     python -m bench.planner [--sizes 10x10,100x50] [--profile]
 
-The worlds are seeded. Of the pools, one in fifty (at least one) is in the cloud; the others are stores of 8 to 12
+The worlds are seeded. Of the pools, one in 250 (at least one) is in the cloud; the others are stores of 8 to 12
 nodes, some with GPUs or NPUs. Each Model is wanted at one to three stores (more where there are few Models), in three
 variants; namespaces have about 40 Models each.
 """
@@ -54,7 +54,7 @@ class Case:
 def case(models: int, pools: int, *, seed: int = 1) -> Case:
     """A world of a given size. The same seed makes the same world."""
     draw = random.Random(seed)  # noqa: S311 (not for secrets)
-    cloud = max(1, pools // 50)
+    cloud = max(1, pools // 250)
     stores = [f"store-{index}" for index in range(pools - cloud)]
     made_pools, made_nodes = [], []
     for store in stores:

@@ -13,10 +13,11 @@ from littoral.api.assignment import AssignmentSpec, Server
 from littoral.api.meta import NodeSelector
 from littoral.api.quantity import format_quantity
 from littoral.core.optimizer.facts import PoolFacts
-from littoral.core.optimizer.problem import CurrentServer, Problem
+from littoral.core.optimizer.problem import CurrentServer, Problem, Running
 from littoral.core.optimizer.yard import Draft
 
 _NAME_LIMIT: Final = 63
+_NOTHING: Final = Running()
 
 Placed = tuple[Draft, Server]
 
@@ -52,22 +53,22 @@ def render(problem: Problem, drafts: Iterable[Draft], *, fleet: Fleet) -> dict[s
     everyone = frozenset(problem.pools)
     for name, facts in problem.pools.items():
         mine = tuple(by_pool.get(name, ()))
-        current = tuple(server.content for server in problem.current.get(name, ()))
+        running = problem.current.get(name, _NOTHING)
         known = fleet.pools.get(name)
         if (
             known is not None
             and known.pool is facts
             and len(known.drafts) == len(mine)
             and all(a is b for a, b in zip(known.drafts, mine, strict=True))
-            and known.current == current
+            and known.current == running.content
             and known.neighbours == everyone
         ):
             pools[name] = known
             continue
-        placed = _name(mine, current=problem.current.get(name, ()), pool=facts, neighbours=everyone)
+        placed = _name(mine, current=running.servers, pool=facts, neighbours=everyone)
         pools[name] = _Rendered(
             pool=facts,
-            current=current,
+            current=running.content,
             neighbours=everyone,
             drafts=mine,
             placed=placed,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+from zlib import crc32
 
 from littoral.core.optimizer.facts import ModelFacts, PoolFacts, VariantFacts
-from littoral.core.optimizer.problem import Problem, RateKey
+from littoral.core.optimizer.problem import Problem, RateKey, Running
 from littoral.core.plan import Reason
 from littoral.core.world import ModelKey
 
@@ -36,44 +37,108 @@ class Option:
     shared: bool
     late: bool
 
-    @property
-    def content(self) -> tuple[object, ...]:
-        """Equal for options between which a solver would see no difference."""
-        return (self.pool, id(self.variant), self.rate, self.price, self.move, self.late)
-
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Demand:
-    """Requests for one Model that arrive at one site.
+    """Requests for one Model that arrive at one site. Compared by identity, as facts are.
 
     Attributes:
         amount: requests/s; 0 where the Model is only to be present, since its load is unknown.
+        total: requests/s that arrive; more than `amount` where the rest is planned elsewhere.
         presence: whether one replica must be there whatever the amount.
         options: by preference where cost ties: the near ones first, then in the Model's order of variants.
+        far: the ways through shared pools among all that there are.
+        homes: the pools of sites among all that there are.
+        order: sorts by priority; total, so that the order of listing does not matter.
     """
 
     model: ModelFacts
     site: str | None
     amount: float
+    total: float
     presence: bool
     options: tuple[Option, ...]
+    far: tuple[Option, ...]
+    homes: tuple[str, ...]
+    order: tuple[object, ...]
 
     @property
-    def order(self) -> tuple[object, ...]:
-        """Sorts by priority; total, so that the order of listing does not matter."""
-        first = self.options[0].pool if self.options else ""
-        return (*self.model.order, self.site or "", self.presence, first)
+    def near(self) -> tuple[Option, ...]:
+        """The ways through pools of sites."""
+        return tuple(option for option in self.options if not option.shared)
 
-    @property
-    def content(self) -> tuple[object, ...]:
-        """Equal for demands between which a solver would see no difference."""
-        options = tuple(option.content for option in self.options)
-        return (id(self.model), self.site, self.amount, self.presence, options)
+    def at_its_cheapest(self) -> Demand:
+        """The same with the cheapest of the shared pools for all of them: a fluid part needs no more."""
+        if len(self.far) <= 1:
+            return self
+
+        def cost(option: Option) -> float:
+            return option.move + option.price * self.amount / option.rate
+
+        return self.through((*self.near, min(self.far, key=cost)), self.amount)
+
+    def through(self, options: tuple[Option, ...], amount: float) -> Demand:
+        """A part of the demand with some of its options."""
+        return Demand(
+            self.model, self.site, amount, self.total, self.presence, options, self.far, self.homes, self.order
+        )
 
 
-def demands(problem: Problem) -> list[Demand]:
-    """Every demand of a problem, the most important first."""
-    return sorted(_Reader(problem).read(), key=lambda demand: demand.order)
+def _demand(
+    model: ModelFacts, site: str | None, amount: float, *, near: Sequence[Option], far: tuple[Option, ...]
+) -> Demand:
+    homes = tuple(dict.fromkeys(option.pool for option in near))
+    order = (*model.order, site or "", amount > 0, homes)
+    return Demand(model, site, amount, amount, amount <= 0, (*near, *far), far, homes, order)
+
+
+@dataclass(kw_only=True)
+class Read:
+    """The demands of the last problem, by Model, so that those that did not change are the same objects again."""
+
+    problem: Problem | None = None
+    by_model: dict[ModelKey, tuple[Demand, ...]] = field(default_factory=dict)
+
+
+def demands(problem: Problem, *, last: Read | None = None) -> list[Demand]:
+    """Every demand of a problem. `last` is brought up to date."""
+    last = Read() if last is None else last
+    reader = _Reader(problem)
+    touched = None if last.problem is None else _touched(last.problem, problem)
+    last.by_model = {
+        key: last.by_model[key]
+        if touched is not None and key not in touched and key in last.by_model
+        else tuple(reader.of(model))
+        for key, model in problem.models.items()
+    }
+    last.problem = problem
+    return [demand for found in last.by_model.values() for demand in found]
+
+
+def _touched(old: Problem, new: Problem) -> set[ModelKey] | None:
+    """The Models whose demands or options may differ; None for all."""
+    if old.tuning != new.tuning or old.broken != new.broken or old.pools.keys() != new.pools.keys():
+        return None
+    if old.rates is not new.rates and old.rates != new.rates:
+        return None
+    touched = {key for key, model in new.models.items() if old.models.get(key) is not model}
+    touched |= {pair[0] for pair, _ in old.demand.items() ^ new.demand.items()}
+    changed = [pool for name, pool in new.pools.items() if old.pools[name] is not pool]
+    for pool in changed:
+        if pool.shared or old.pools[pool.name].shared or pool.site != old.pools[pool.name].site:
+            return None
+    if changed:
+        names = {pool.name for pool in changed}
+        if any(names & pool.round_trips.keys() for pool in new.pools.values()):
+            return None
+        sites = {pool.site for pool in changed}
+        touched |= {pair[0] for pair in new.demand if pair[1] in sites}
+        touched |= {key for key, model in new.models.items() if any(model.wanted_at(site) for site in sites)}
+    for name in old.current.keys() | new.current.keys():
+        was, is_now = old.current.get(name, Running()), new.current.get(name, Running())
+        if was is not is_now:
+            touched |= {key for key, _ in was.loaded ^ is_now.loaded}
+    return touched
 
 
 class _Reader:
@@ -89,23 +154,18 @@ class _Reader:
         self._known: dict[ModelKey, dict[str, float | None]] = defaultdict(dict)
         for (key, site), amount in problem.demand.items():
             self._known[key][site] = amount
-        self._reach: dict[str, tuple[tuple[PoolFacts, float], ...]] = {}
-        self._loaded: dict[tuple[ModelKey, str], list[str]] = defaultdict(list)
-        for name, servers in problem.current.items():
-            for server in servers:
-                for served, variant in server.models.items():
-                    self._loaded[ModelKey(server.namespace, served), name].append(variant)
+        self._reach: dict[str, list[tuple[PoolFacts, float]]] = {}
 
-    def read(self) -> Iterator[Demand]:
-        for key, model in self._problem.models.items():
-            if model.signed:
-                # Failing closed: whoever asks for a signature must not be served what nobody has checked.
-                continue
-            found = list(self._of(model, self._known.get(key, {})))
-            if model.min_replicas > 0 and not found:
-                places = [pool for pool in self._problem.pools.values() if not pool.shared]
-                found = [self._presence(model, None, [*places, *self._shared])]
-            yield from found
+    def of(self, model: ModelFacts) -> list[Demand]:
+        """The demands of one Model."""
+        if model.signed:
+            # Failing closed: whoever asks for a signature must not be served what nobody has checked.
+            return []
+        found = list(self._of(model, self._known.get(model.key, {})))
+        if model.min_replicas > 0 and not found:
+            places = [pool for pool in self._problem.pools.values() if not pool.shared]
+            found = [self._presence(model, None, places, self._shared)]
+        return found
 
     def _of(self, model: ModelFacts, known: Mapping[str, float | None]) -> Iterator[Demand]:
         unknown: list[PoolFacts] = []
@@ -116,12 +176,12 @@ class _Reader:
             if amount is None and not floor:
                 unknown += [pool for pool in self._at.get(site, ()) if self._usable(model, pool)]
             elif (amount := max(amount or 0.0, floor)) > 0:
-                yield Demand(model, site, amount, False, self._options(model, site))
+                near, far = self._options(model, site)
+                yield _demand(model, site, amount, near=near, far=far)
         for pool in unknown[: model.max_replicas]:
-            confined = model.stays(pool.site)
-            yield self._presence(model, pool.site, [pool] if confined else [pool, *self._shared])
+            yield self._presence(model, pool.site, [pool], () if model.stays(pool.site) else self._shared)
         if not known and not unknown and not (model.slos and all(slo.stays for slo in model.slos)):
-            yield self._presence(model, None, self._shared)
+            yield self._presence(model, None, (), self._shared)
 
     def _sites(self, model: ModelFacts) -> Collection[str]:
         """The sites where the Model is to run, whatever is known of its load there."""
@@ -129,18 +189,23 @@ class _Reader:
             return self._at.keys()
         return {site for slo in model.slos for site in slo.sites or ()}
 
-    def _options(self, model: ModelFacts, site: str) -> tuple[Option, ...]:
+    def _options(self, model: ModelFacts, site: str) -> tuple[tuple[Option, ...], tuple[Option, ...]]:
+        """The ways to serve requests of the site: through pools of sites, and through shared ones."""
         reach = self._reach.get(site)
         if reach is None:
-            self._reach[site] = reach = tuple(self._reachable(site))
-        local = [pool for pool, _ in reach if pool.site == site and not pool.shared]
-        options = [
-            option
-            for pool, trip in (((pool, 0.0) for pool in local) if model.stays(site) else reach)
-            for option in self._variants(model, pool, site=site, trip=trip)
-        ]
-        in_time = tuple(option for option in options if not option.late)
-        return in_time or tuple(options)
+            self._reach[site] = reach = list(self._reachable(site))
+        stays = model.stays(site)
+        near: list[Option] = []
+        far: list[Option] = []
+        for pool, trip in reach:
+            if not stays or (pool.site == site and not pool.shared):
+                (far if pool.shared else near).extend(self._variants(model, pool, site=site, trip=trip))
+        if len(far) > 1:
+            # Among equals each namespace has its own favourite, so that they do not all crowd into the first.
+            far.sort(key=lambda option: (option.late, crc32(f"{model.key.namespace}/{option.pool}".encode())))
+        if all(option.late for option in (*near, *far)):
+            return tuple(near), tuple(far)
+        return tuple(o for o in near if not o.late), tuple(o for o in far if not o.late)
 
     def _reachable(self, site: str) -> Iterator[tuple[PoolFacts, float]]:
         """The pools that requests of a site can come to, with the seconds of the way there and back."""
@@ -150,14 +215,17 @@ class _Reader:
             for name, trip in pool.round_trips.items():
                 named[name] = min(trip, named.get(name, math.inf))
         yield from ((pool, 0.0) for pool in local)
-        others = [pool for pool in self._problem.pools.values() if pool.name in named and not pool.shared]
         # Another edge is a way out only where the NodePool names it.
+        others = [pool for name, pool in self._problem.pools.items() if name in named and not pool.shared]
         away = [(pool, named.get(pool.name, 0.0)) for pool in (*others, *self._shared) if pool not in local]
         yield from sorted(away, key=lambda pair: (pair[0].shared, pair[1], pair[0].name))
 
-    def _presence(self, model: ModelFacts, site: str | None, pools: Iterable[PoolFacts]) -> Demand:
-        options = (option for pool in pools for option in self._variants(model, pool, site=site, trip=0.0))
-        return Demand(model, site, 0.0, True, tuple(options))
+    def _presence(
+        self, model: ModelFacts, site: str | None, pools: Iterable[PoolFacts], shared: Iterable[PoolFacts]
+    ) -> Demand:
+        near = [option for pool in pools for option in self._variants(model, pool, site=site, trip=0.0)]
+        far = [option for pool in shared for option in self._variants(model, pool, site=site, trip=0.0)]
+        return _demand(model, site, 0.0, near=near, far=tuple(far))
 
     def _usable(self, model: ModelFacts, pool: PoolFacts) -> bool:
         return any(True for _ in self._variants(model, pool, site=pool.site, trip=0.0))
@@ -182,7 +250,8 @@ class _Reader:
             saturation = 0.0 if speed is None else _positive(speed.saturation)
             rate = (saturation or problem.tuning.default_rate) * problem.tuning.best_effort
         price = problem.price(pool, variant.accelerator)
-        loaded = variant.name in self._loaded.get((model.key, pool.name), ())
+        running = problem.current.get(pool.name)
+        loaded = running is not None and (model.key, variant.name) in running.loaded
         move = 0.0 if loaded else problem.tuning.move_cost * price
         return Option(pool.name, variant, rate, price, move, pool.shared, late)
 
@@ -269,26 +338,22 @@ def split(found: Sequence[Demand], problem: Problem) -> list[Part]:
             parents[name] = name = parents[parents[name]]
         return name
 
-    homes: list[str | None] = []
     for demand in found:
-        home: str | None = None
-        for option in demand.options:
-            if option.shared:
-                continue
-            other = root(option.pool)
-            if home is None:
-                home = other
-            elif other != home:
-                low, high = min(home, other), max(home, other)
-                parents[high] = home = low
-        homes.append(home)
+        for other in demand.homes[1:]:
+            low, high = sorted((root(demand.homes[0]), root(other)))
+            parents[high] = low
     pools: dict[str, list[PoolFacts]] = defaultdict(list)
     for name in parents:
         pools[root(name)].append(problem.pools[name])
     gathered: dict[str | None, list[Demand]] = defaultdict(list)
-    for demand, home in zip(found, homes, strict=True):
-        gathered[None if home is None else root(home)].append(demand)
-    parts = [Part(tuple(gathered.get(name, ())), tuple(pools[name]), True) for name in sorted(pools)]
+    for demand in found:
+        gathered[root(demand.homes[0]) if demand.homes else None].append(demand)
+    parts = [Part(in_order(gathered.get(name, ())), tuple(pools[name]), True) for name in sorted(pools)]
     if None in gathered:
-        parts.append(Part(tuple(gathered[None]), (), True))
+        parts.append(Part(in_order(gathered[None]), (), True))
     return parts
+
+
+def in_order(found: Iterable[Demand]) -> tuple[Demand, ...]:
+    """The demands, the most important first."""
+    return tuple(sorted(found, key=lambda demand: demand.order))

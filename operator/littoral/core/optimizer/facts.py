@@ -125,6 +125,7 @@ class PoolFacts:
         prices: of one replica for an hour, by device class, where the pool states them.
         round_trips: seconds from this pool to others, by their names.
         limit: most Pods of servers at a time.
+        sources: what the nodes were read from.
     """
 
     pool: NodePool
@@ -135,6 +136,7 @@ class PoolFacts:
     round_trips: Mapping[str, float]
     limit: int | None
     nodes: tuple[NodeFacts, ...]
+    sources: tuple[Node, ...]
 
     @cached_property
     def classes(self) -> frozenset[str]:
@@ -226,8 +228,8 @@ def _slo(slo: LatencySLO) -> SloFacts:
     )
 
 
-def read_pool(pool: NodePool, nodes: Sequence[Node], *, devices: DeviceTable) -> PoolFacts:
-    """Read a NodePool and its nodes."""
+def read_pool(pool: NodePool, nodes: tuple[Node, ...], *, devices: DeviceTable) -> PoolFacts:
+    """Read a NodePool and its nodes, which come sorted by name."""
     return PoolFacts(
         pool=pool,
         name=pool.name,
@@ -245,6 +247,7 @@ def read_pool(pool: NodePool, nodes: Sequence[Node], *, devices: DeviceTable) ->
                 devices={device.device_class: device for device in devices.devices(node)},
                 labels=node.labels,
             )
-            for node in sorted(nodes, key=lambda node: node.name)
+            for node in nodes
         ),
+        sources=nodes,
     )

@@ -144,7 +144,7 @@ class Loading:
             return
         yard.add(draft)
         self._spend(draft, draft.replicas)
-        if server.age < self._problem.tuning.scale_down_after:
+        if not server.settled:
             draft.least = draft.replicas
 
     def _serve(self, index: int, demand: Demand) -> float:

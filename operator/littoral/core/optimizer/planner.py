@@ -9,29 +9,46 @@ room for all, or a Model's `maxReplicas` spans parts, those parts are planned ag
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from littoral.core.optimizer.assignments import Fleet, render
-from littoral.core.optimizer.demands import Demand, Part, demands, split
+from littoral.core.optimizer.demands import Demand, Part, Read, demands, in_order, split
 from littoral.core.optimizer.explain import Decisions
 from littoral.core.optimizer.facts import PoolFacts
 from littoral.core.optimizer.loading import Outcome, full
-from littoral.core.optimizer.problem import CurrentServer, Problem
+from littoral.core.optimizer.problem import Problem
 from littoral.core.optimizer.search import Hurry, never, solve
 from littoral.core.optimizer.yard import Draft, Yard
 from littoral.core.plan import Flow, Plan
 from littoral.core.world import ModelKey
 
 
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class _Solved:
+    """A part that was planned.
+
+    Attributes:
+        kept: objects whose ids are in the part's key: no other objects get them as long as these live.
+        spill: what it sends to pools outside of it, as demands there.
+    """
+
+    kept: tuple[object, ...]
+    outcome: Outcome
+    spill: tuple[Demand, ...]
+    flows: tuple[Flow, ...]
+
+
 @dataclass(kw_only=True)
 class Memo:
     """What was planned before, by the content of each part: it saves time and changes no answer.
 
-    Only what the last plan used is kept.
+    Only what the last plan used is kept. It works for problems that were built with `before`.
     """
 
-    outcomes: dict[object, tuple[object, Outcome]] = field(default_factory=dict)
+    read: Read = field(default_factory=Read)
+    solved: dict[object, _Solved] = field(default_factory=dict)
+    cheapest: dict[int, tuple[Demand, Demand]] = field(default_factory=dict)
     fleet: Fleet = field(default_factory=Fleet)
 
 
@@ -47,18 +64,17 @@ def plan(problem: Problem, *, memo: Memo | None = None, hurry: Hurry = never) ->
         An assignment for every pool and a decision for every Model of the problem.
     """
     memo = Memo() if memo is None else memo
-    found = demands(problem)
-    outcomes = _Planning(problem, memo=memo, hurry=hurry).run(found)
-    drafts = _topped_up([draft for outcome in outcomes for draft in outcome.drafts], problem)
-    totals = {(demand.model.key, demand.site): demand.amount for demand in found if not demand.presence}
-    flows = tuple(flow for outcome in outcomes for flow in _flows(outcome, totals))
+    found = demands(problem, last=memo.read)
+    solved = _Planning(problem, memo=memo, hurry=hurry).run(found)
+    drafts = _topped_up([draft for part in solved for draft in part.outcome.drafts], problem)
+    flows = tuple(flow for part in solved for flow in part.flows)
     assignments = render(problem, drafts, fleet=memo.fleet)
     return Plan(
         assignments=assignments,
         decisions=Decisions(problem, demands=found, placed=tuple(memo.fleet.placed), flows=flows),
         flows=flows,
         price=sum(draft.price * draft.replicas for draft in drafts),
-        bound=sum(outcome.bound for outcome in outcomes),
+        bound=sum(part.outcome.bound for part in solved if part.outcome.part.fluid or len(solved) == 1),
     )
 
 
@@ -69,115 +85,103 @@ class _Planning:
         self._problem = problem
         self._memo = memo
         self._hurry = hurry
-        self._used: dict[object, tuple[object, Outcome]] = {}
-        self._current = {name: servers for name, servers in problem.current.items() if name in problem.pools}
+        self._used: dict[object, _Solved] = {}
         self._shared = tuple(pool for pool in problem.pools.values() if pool.shared)
 
-    def run(self, found: Sequence[Demand]) -> list[Outcome]:
-        """Plan all demands. Outcomes with shared pools outside of them come with those of the shared pools."""
+    def run(self, found: Sequence[Demand]) -> list[_Solved]:
+        """Plan all demands. Parts with shared pools outside of them come with those of the shared pools."""
         if len(found) <= self._problem.tuning.whole:
-            outcomes = [self._solve(Part(tuple(found), tuple(self._problem.pools.values()), fluid=False))]
+            solved = [self._solve(Part(in_order(found), tuple(self._problem.pools.values()), fluid=False))]
         else:
-            outcomes = self._in_parts(found)
-        self._memo.outcomes = self._used
-        return outcomes
+            solved = self._in_parts(found)
+        self._memo.solved = self._used
+        return solved
 
-    def _in_parts(self, found: Sequence[Demand]) -> list[Outcome]:
-        near = [self._solve(part) for part in split(found, self._problem)]
-        far = self._far([_spill(outcome) for outcome in near])
-        crowded = {demand.model.key for outcome in far for demand in _unserved(outcome)}
+    def _in_parts(self, found: Sequence[Demand]) -> list[_Solved]:
+        near = [self._solve(part) for part in split(self._at_their_cheapest(found), self._problem)]
+        far = self._far(near)
+        crowded = any(not full(share) for part in far for share in part.outcome.served)
         overrun = self._overrun([*near, *far])
         if not crowded and not overrun:
             return [*near, *far]
         # Parts that sent something to where there is no room are planned again with what room there is.
-        joined: list[Outcome] = []
-        rest: list[Outcome] = []
-        for outcome in near:
-            involved = any(demand.model.key in overrun for demand in outcome.part.demands)
-            (joined if involved or (crowded and _spill(outcome)) else rest).append(outcome)
-        members = sorted((d for outcome in joined for d in outcome.part.demands), key=lambda demand: demand.order)
-        pools = [pool for outcome in joined for pool in outcome.part.pools]
-        apart = [demand for outcome in rest for demand in _spill(outcome)]
-        whole = Part(
-            tuple(sorted([*members, *apart], key=lambda demand: demand.order)), (*pools, *self._shared), fluid=False
-        )
-        return [*rest, self._solve(whole)]
+        joined: list[_Solved] = []
+        rest: list[_Solved] = []
+        for part in near:
+            involved = any(demand.model.key in overrun for demand in part.outcome.part.demands)
+            (joined if involved or (crowded and part.spill) else rest).append(part)
+        members = [
+            demand.through((*demand.near, *demand.far), demand.amount)
+            for part in joined
+            for demand in part.outcome.part.demands
+        ]
+        apart = [demand for part in rest for demand in part.spill]
+        pools = [pool for part in joined for pool in part.outcome.part.pools]
+        return [*rest, self._solve(Part(in_order([*members, *apart]), (*pools, *self._shared), fluid=False))]
 
-    def _far(self, spills: Sequence[Sequence[Demand]]) -> list[Outcome]:
+    def _at_their_cheapest(self, found: Sequence[Demand]) -> list[Demand]:
+        """The demands for fluid parts; the same objects for the same objects."""
+        known = self._memo.cheapest
+        self._memo.cheapest = {id(d): known.get(id(d)) or (d, d.at_its_cheapest()) for d in found}
+        return [cheapest for _, cheapest in self._memo.cheapest.values()]
+
+    def _far(self, near: Sequence[_Solved]) -> list[_Solved]:
         """Plan what goes to the shared pools: by namespace if all of that fits together, else jointly."""
         by_namespace: dict[str, list[Demand]] = defaultdict(list)
-        for spill in spills:
-            for demand in spill:
+        for part in near:
+            for demand in part.spill:
                 by_namespace[demand.model.key.namespace].append(demand)
         blocks = [
-            self._solve(Part(tuple(sorted(members, key=lambda demand: demand.order)), self._shared, fluid=False), name)
-            for name, members in sorted(by_namespace.items())
+            self._solve(Part(in_order(members), self._shared, fluid=False), namespace)
+            for namespace, members in sorted(by_namespace.items())
         ]
-        if _together(blocks, self._shared):
+        if _together([block.outcome for block in blocks], self._shared):
             return blocks
-        everything = sorted((demand for spill in spills for demand in spill), key=lambda demand: demand.order)
-        return [self._solve(Part(tuple(everything), self._shared, fluid=False))]
+        everything = [demand for members in by_namespace.values() for demand in members]
+        return [self._solve(Part(in_order(everything), self._shared, fluid=False))]
 
-    def _solve(self, part: Part, namespace: str | None = None) -> Outcome:
+    def _solve(self, part: Part, namespace: str | None = None) -> _Solved:
         seeds = {
-            pool.name: tuple(
-                server
-                for server in self._current.get(pool.name, ())
-                if namespace is None or server.namespace == namespace
-            )
+            pool.name: tuple(server for server in running.servers if namespace is None or server.namespace == namespace)
             for pool in part.pools
+            if (running := self._problem.current.get(pool.name)) is not None
         }
-        key = self._key(part, seeds)
-        known = self._memo.outcomes.get(key) or self._used.get(key)
-        if known is None:
-            # What the ids in the key belong to is kept with the outcome, so that no other object can get them.
-            outcome = solve(part, self._problem, seeds=seeds, hurry=self._hurry)
-            known = ((part, self._problem), outcome)
-        self._used[key] = known
-        return known[1]
-
-    def _key(self, part: Part, seeds: Mapping[str, Sequence[CurrentServer]]) -> object:
-        tuning = self._problem.tuning
-        return (
+        key = (
             part.fluid,
-            tuning,
-            tuple(id(pool) for pool in part.pools),
-            tuple(demand.content for demand in part.demands),
-            tuple(
-                (name, server.content, server.age < tuning.scale_down_after)
-                for name, servers in seeds.items()
-                for server in servers
-            ),
+            self._problem.tuning,
+            tuple(map(id, part.pools)),
+            tuple(map(id, part.demands)),
+            tuple((name, tuple(server.content for server in servers)) for name, servers in seeds.items()),
         )
+        known = self._memo.solved.get(key) or self._used.get(key)
+        if known is None:
+            outcome = solve(part, self._problem, seeds=seeds, hurry=self._hurry)
+            known = _Solved(kept=(part,), outcome=outcome, spill=tuple(_spill(outcome)), flows=tuple(_flows(outcome)))
+        self._used[key] = known
+        return known
 
-    def _overrun(self, outcomes: Iterable[Outcome]) -> set[ModelKey]:
+    def _overrun(self, solved: Iterable[_Solved]) -> set[ModelKey]:
         """The Models that have more replicas over all parts than they may."""
         totals: dict[ModelKey, int] = defaultdict(int)
-        for outcome in outcomes:
-            for draft in outcome.drafts:
+        for part in solved:
+            for draft in part.outcome.drafts:
+                replicas = len(draft.hosts)
                 for key in draft.members:
-                    totals[key] += draft.replicas
-        return {key for key, total in totals.items() if total > self._problem.models[key].max_replicas}
+                    totals[key] += replicas
+        models = self._problem.models
+        return {key for key, total in totals.items() if key in models and total > models[key].max_replicas}
 
 
-def _unserved(outcome: Outcome) -> list[Demand]:
-    return [demand for demand, share in zip(outcome.part.demands, outcome.served, strict=True) if not full(share)]
-
-
-def _spill(outcome: Outcome) -> list[Demand]:
-    """What a part sends to pools outside of it, as demands there."""
+def _spill(outcome: Outcome) -> Iterable[Demand]:
     if not outcome.part.fluid:
-        return []
+        return
     amounts: dict[int, float] = {}
     for load in outcome.loads:
         if outcome.part.demands[load.demand].options[load.option].shared:
             amounts[load.demand] = amounts.get(load.demand, 0.0) + load.amount
-    spilled: list[Demand] = []
     for index, amount in amounts.items():
         demand = outcome.part.demands[index]
-        options = tuple(option for option in demand.options if option.shared)
-        spilled.append(Demand(demand.model, demand.site, amount, demand.presence, options))
-    return spilled
+        yield demand.through(demand.far, amount)
 
 
 def _together(outcomes: Sequence[Outcome], pools: Sequence[PoolFacts]) -> bool:
@@ -186,7 +190,7 @@ def _together(outcomes: Sequence[Outcome], pools: Sequence[PoolFacts]) -> bool:
     return all(yards[draft.pool].place(draft) for outcome in outcomes for draft in outcome.drafts)
 
 
-def _flows(outcome: Outcome, totals: Mapping[tuple[ModelKey, str | None], float]) -> Iterable[Flow]:
+def _flows(outcome: Outcome) -> Iterable[Flow]:
     part = outcome.part
     for load in outcome.loads:
         demand = part.demands[load.demand]
@@ -198,13 +202,15 @@ def _flows(outcome: Outcome, totals: Mapping[tuple[ModelKey, str | None], float]
                 pool=option.pool,
                 variant=option.variant.name,
                 rate=load.amount,
-                share=load.amount / totals[demand.model.key, demand.site] if demand.amount else 1.0,
+                share=load.amount / demand.total if demand.total else 1.0,
                 late=option.late,
             )
 
 
 def _topped_up(drafts: list[Draft], problem: Problem) -> list[Draft]:
     """See to it that Models have their `minReplicas`, the nearest servers first, as far as there is room."""
+    if not any(model.min_replicas for model in problem.models.values()):
+        return drafts
     held: dict[ModelKey, list[Draft]] = defaultdict(list)
     for draft in drafts:
         for key in draft.members:

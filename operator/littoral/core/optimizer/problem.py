@@ -6,13 +6,16 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, NamedTuple
 
 from littoral.api.assignment import Assignment, Server
+from littoral.api.latencyslo import LatencySLO
+from littoral.api.model import Model
 from littoral.api.nodepool import NodePool
-from littoral.core.hardware import CPU, Node
+from littoral.core.hardware import CPU, DeviceTable, Node
 from littoral.core.optimizer.facts import ModelFacts, PoolFacts, read_model, read_pool
-from littoral.core.world import ModelKey, World, selects
+from littoral.core.world import ModelKey, World, key_of, selects
 
 
 class RateKey(NamedTuple):
@@ -74,7 +77,7 @@ class CurrentServer:
 
     Attributes:
         models: the variant of each Model on it, by name.
-        age: seconds since Littoral last changed its replicas or models.
+        settled: whether it last changed so long ago that it may shrink.
     """
 
     name: str
@@ -82,12 +85,45 @@ class CurrentServer:
     accelerator: str
     replicas: int
     models: Mapping[str, str]
-    age: float = math.inf
+    settled: bool = True
 
-    @property
+    @cached_property
     def content(self) -> tuple[object, ...]:
-        """Equal for equal servers; old enough to shrink or not is for the caller to add."""
-        return (self.name, self.namespace, self.accelerator, self.replicas, tuple(sorted(self.models.items())))
+        """Equal for equal servers."""
+        models = tuple(sorted(self.models.items()))
+        return (self.name, self.namespace, self.accelerator, self.replicas, self.settled, models)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Running:
+    """What runs in one pool."""
+
+    servers: tuple[CurrentServer, ...] = ()
+
+    @cached_property
+    def loaded(self) -> frozenset[tuple[ModelKey, str]]:
+        """The Models that are loaded, with their variants."""
+        return frozenset(
+            (ModelKey(server.namespace, name), variant)
+            for server in self.servers
+            for name, variant in server.models.items()
+        )
+
+    @cached_property
+    def content(self) -> tuple[object, ...]:
+        """Equal where the same runs."""
+        return tuple(server.content for server in self.servers)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sources:
+    """The objects that a problem was read from: what is the very same object need not be read again."""
+
+    models: Mapping[ModelKey, tuple[Model, tuple[LatencySLO, ...], Mapping[str, float]]]
+    pools: tuple[NodePool, ...]
+    nodes: tuple[Node, ...]
+    devices: DeviceTable
+    assignments: Mapping[str, tuple[Assignment, tuple[bool, ...]]]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -100,13 +136,15 @@ class Problem:
         rates: speeds; what is absent is taken to be `tuning.default_rate`.
         current: what runs in each pool.
         broken: places where a Model failed to load: (Model, variant, pool).
+        sources: what all this was read from.
     """
 
     models: Mapping[ModelKey, ModelFacts]
     pools: Mapping[str, PoolFacts]
     demand: Mapping[tuple[ModelKey, str], float | None]
     rates: Mapping[RateKey, Speed]
-    current: Mapping[str, tuple[CurrentServer, ...]]
+    current: Mapping[str, Running]
+    sources: Sources
     broken: frozenset[tuple[ModelKey, str, str]] = frozenset()
     tuning: Tuning = field(default_factory=Tuning)
 
@@ -122,6 +160,7 @@ class Problem:
 
 
 _NOTHING: Final[Mapping[str, float]] = {}
+_NO_RATES: Final[Mapping[RateKey, Speed]] = {}
 
 
 def build_problem(
@@ -145,37 +184,75 @@ def build_problem(
         memory: measured bytes, by (Model, variant).
         before: an earlier problem; what did not change since is taken from it. It changes the time, not the result.
     """
+    tuning = tuning or Tuning()
     measured: dict[ModelKey, dict[str, float]] = defaultdict(dict)
     for (key, variant), size in (memory or {}).items():
         if math.isfinite(size) and size >= 0:
             measured[key][variant] = size
-    models = {}
-    for model in sorted(world.models, key=lambda model: (model.namespace or "", model.name)):
-        key = ModelKey(model.namespace or "", model.name)
-        models[key] = read_model(
-            model, world.slos_by_model.get(key, ()), devices=world.devices, measured=measured.get(key, _NOTHING)
-        )
-    nodes = nodes_by_pool(world.pools, world.nodes)
-    pools = {
-        pool.name: read_pool(pool, nodes[pool.name], devices=world.devices)
-        for pool in sorted(world.pools, key=lambda pool: pool.name)
+    old = before.sources if before is not None and before.sources.devices is world.devices else None
+
+    sources = {
+        (key := key_of(model)): (model, world.slos_by_model.get(key, ()), measured.get(key, _NOTHING))
+        for model in world.models
     }
-    ages = ages or {}
+    models: dict[ModelKey, ModelFacts] = {}
+    for key, source in sources.items():
+        if before is not None and old is not None and old.models.get(key) == source:
+            models[key] = before.models[key]
+        else:
+            model, slos, sizes = source
+            models[key] = read_model(model, slos, devices=world.devices, measured=sizes)
+
+    if before is not None and old is not None and old.pools == world.pools and old.nodes == world.nodes:
+        pools = before.pools
+    else:
+        pools = _pools(world, before=before if old is not None else None)
+
+    # A server that changed a moment ago may not shrink yet.
+    settled = {
+        assignment.name: (
+            assignment,
+            tuple(
+                not (ages or {}).get((assignment.name, server.namespace, server.name), math.inf)
+                < tuning.scale_down_after
+                for server in assignment.spec.servers
+            ),
+        )
+        for assignment in assignments or ()
+    }
+    current: dict[str, Running] = {}
+    for name, (assignment, flags) in settled.items():
+        known = old.assignments.get(name) if old is not None else None
+        if before is not None and known is not None and known[0] is assignment and known[1] == flags:
+            current[name] = before.current[name]
+        else:
+            servers = zip(assignment.spec.servers, flags, strict=True)
+            current[name] = Running(servers=tuple(_current(server, settled=flag) for server, flag in servers))
     return Problem(
         models=models,
         pools=pools,
         demand={pair: _amount(value) for pair, value in (demand or {}).items()},
-        rates=rates or {},
-        current={
-            assignment.name: tuple(
-                _current(server, age=ages.get((assignment.name, server.namespace, server.name), math.inf))
-                for server in assignment.spec.servers
-            )
-            for assignment in assignments or ()
-        },
+        rates=_NO_RATES if rates is None else rates,
+        current=current,
+        sources=Sources(
+            models=sources, pools=world.pools, nodes=world.nodes, devices=world.devices, assignments=settled
+        ),
         broken=broken,
-        tuning=tuning or Tuning(),
+        tuning=tuning,
     )
+
+
+def _pools(world: World, *, before: Problem | None) -> dict[str, PoolFacts]:
+    nodes = nodes_by_pool(world.pools, world.nodes)
+    pools: dict[str, PoolFacts] = {}
+    for pool in sorted(world.pools, key=lambda pool: pool.name):
+        mine = tuple(sorted(nodes[pool.name], key=lambda node: node.name))
+        known = before.pools.get(pool.name) if before is not None else None
+        if known is not None and known.pool is pool and known.sources == mine:
+            pools[pool.name] = known
+        else:
+            pools[pool.name] = read_pool(pool, mine, devices=world.devices)
+    return pools
 
 
 def nodes_by_pool(pools: Sequence[NodePool], nodes: Sequence[Node]) -> dict[str, list[Node]]:
@@ -195,14 +272,14 @@ def nodes_by_pool(pools: Sequence[NodePool], nodes: Sequence[Node]) -> dict[str,
     return owned
 
 
-def _current(server: Server, *, age: float) -> CurrentServer:
+def _current(server: Server, *, settled: bool) -> CurrentServer:
     return CurrentServer(
         name=server.name,
         namespace=server.namespace,
         accelerator=server.accelerator,
         replicas=server.replicas,
         models={served.name: served.variant for served in server.models},
-        age=age if age >= 0 else math.inf,
+        settled=settled,
     )
 
 
