@@ -142,6 +142,9 @@ def _install(prefix: Path) -> None:
         )
         if done.returncode != 0:
             raise LabError(f"Triton cannot be installed:\n{done.stderr.strip()}")
+        # The stub of a Python-based backend takes the packages of the `python3` that is first on PATH, before its own.
+        # Its own must win, whatever environment this runs in: it is given one without any.
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(unfinished / "python")], check=True)
         _check_libraries(_installation(unfinished))
         unfinished.rename(prefix)
 
@@ -164,15 +167,20 @@ def _installation(prefix: Path) -> TritonInstallation:
     return TritonInstallation(
         prefix=prefix,
         command=(str(prefix / "bin/tritonserver"), f"--backend-directory={prefix / 'backends'}"),
-        env={**os.environ, "LD_LIBRARY_PATH": ":".join(libraries)},
+        env={
+            **os.environ,
+            "LD_LIBRARY_PATH": ":".join(libraries),
+            "PATH": f"{prefix / 'python/bin'}:{os.environ.get('PATH', os.defpath)}",
+        },
     )
 
 
 def _key() -> str:
     """Name what the installation is made of: its sources and this Python."""
     digest = hashlib.sha256(f"{sys.version} {sysconfig.get_config_var('LIBDIR')}".encode())
-    for path in sorted(path for path in SOURCE.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
-        digest.update(f"\0{path.relative_to(SOURCE)}\0".encode() + path.read_bytes())
+    sources = [path for path in SOURCE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    for path in sorted([*sources, Path(__file__)]):
+        digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
