@@ -240,10 +240,11 @@ class TestTop:
         self, api: ApiServer, kubeconfig: Path, namespace: str
     ) -> None:
         api.create(model_object(namespace=namespace))
-        command = [sys.executable, "-u", "-m", "littoral.cli.main", "top", "-n", namespace, "-w", "--interval", "0.1"]
-        with subprocess.Popen(
-            command, env=os.environ | {"KUBECONFIG": str(kubeconfig)}, stdout=subprocess.PIPE, text=True
-        ) as watching:
+        # A shell starts what runs in the background with SIGINT ignored, and that is inherited: undo it.
+        python = ["env", "--default-signal=INT", sys.executable, "-u", "-m", "littoral.cli.main"]
+        command = [*python, "top", "-n", namespace, "-w", "--interval", "0.1"]
+        environment = os.environ | {"KUBECONFIG": str(kubeconfig)}
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as watching:
             assert watching.stdout is not None
             titles = 0
             for line in watching.stdout:

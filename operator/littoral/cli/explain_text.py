@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, tzinfo
 
 from littoral.api import Model
 from littoral.api.conditions import READY, find_condition
-from littoral.api.model import Placement
+from littoral.api.model import Placement, Rejection
 from littoral.cli import style
 from littoral.cli.advice import first_steps, headline, headline_of, outdated
 from littoral.cli.explanation import Explanation, describe
 from littoral.cli.measured import Load
 from littoral.cli.table import ABSENT, table, wrap
 from littoral.cli.times import age, local, milliseconds
+from littoral.core.plan import Reason
 
 
 def overview(models: Sequence[Model], *, namespaces: bool, wide: bool, now: datetime) -> str:
@@ -54,7 +55,7 @@ def as_text(it: Explanation, *, wide: bool, now: datetime, width: int | None, zo
     if status.placements:
         blocks.append(_block("Why here", _places(it, wide=wide, width=width)))
     if status.rejections:
-        rows = [[r.pool, r.variant or "any", r.reason, r.message] for r in status.rejections]
+        rows = [[r.pool, r.variant or "any", r.reason, r.message] for r in _telling(status.rejections)]
         blocks.append(_block("Why not there", table(["POOL", "VARIANT", "REASON", ""], rows, indent=2, width=width)))
     number = f"{status.replicas} replica{'' if status.replicas == 1 else 's'}"
     blocks.append(_block(f"Why {number}", "\n".join(_sentence(text, width=width) for text in it.why_so_many())))
@@ -62,6 +63,14 @@ def as_text(it: Explanation, *, wide: bool, now: datetime, width: int | None, zo
     if wide:
         blocks.append(_block("Variants", _variants(model, width=width)))
     return "\n\n".join(blocks)
+
+
+def _telling(rejections: Sequence[Rejection]) -> Iterator[Rejection]:
+    """The rejections without those that only sum up what is said of each variant of the pool."""
+    detailed = {rejection.pool for rejection in rejections if rejection.variant is not None}
+    for rejection in rejections:
+        if rejection.reason != Reason.NO_VARIANT_FITS or rejection.pool not in detailed:
+            yield rejection
 
 
 def _head(it: Explanation, *, now: datetime, width: int | None, zone: tzinfo | None) -> str:

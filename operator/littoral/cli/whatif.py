@@ -93,9 +93,10 @@ def key_from(text: str, *, namespace: str) -> ObjectKey:
     Raises:
         click.UsageError: it names none that the planner reads.
     """
-    short = {"mdl": "model", "slo": "latencyslo", "pool": "nodepool", "np": "nodepool", "no": "node"}
+    short = {"mdl": "model", "slo": "latencyslo", "pool": "nodepool", "asg": "assignment", "no": "node"}
     word, _, name = text.partition("/")
-    singular = short.get(word.lower(), word.lower().removesuffix("s"))
+    singular = word.lower().removesuffix("s")
+    singular = short.get(singular, singular)
     kind = next((kind for kind in KINDS if kind.lower() == singular), None)
     if kind is None or not name:
         raise click.UsageError(f"--without {text}: name it KIND/NAME, with one of {', '.join(map(str.lower, KINDS))}")

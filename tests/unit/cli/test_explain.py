@@ -141,6 +141,12 @@ def test_a_tenant_who_may_not_read_pools_is_told_so() -> None:
     assert "  you may not read NodePools: a cluster administrator may" in text(Explanation(model=served()))
 
 
+def test_a_sum_of_rejections_is_not_repeated() -> None:
+    summed = {"pool": "edge", "reason": "NoVariantFits", "message": "none of the 2 variants fits pool edge"}
+    lines = text(Explanation(model=model(rejections=[*NOT_THERE, summed, summed | {"pool": "far"}])))
+    assert [line.split()[:3] for line in lines if "NoVariantFits" in line] == [["far", "any", "NoVariantFits"]]
+
+
 def test_a_stalled_model_says_what_to_do_first() -> None:
     stuck = model(
         told=conditions(stalled, reason="NoPlacement", message="none of the 2 variants fits pool edge"),

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from littoral.cli.difference import Change, Difference, difference
 from littoral.cli.main import main
 from littoral.cli.plan_text import as_text
+from littoral.cli.whatif import key_from
 from littoral.cli.worlds import ObjectKey, overlay, surroundings, trimmed
 from littoral.core.hardware import default_device_table
 from littoral.core.plan import Decision, Plan
@@ -108,7 +109,7 @@ def test_exit_codes(world: Path) -> None:
 
 
 def test_what_if_a_node_were_gone(world: Path) -> None:
-    said = changes("--world", str(world), "--without", "no/edge-1")
+    said = changes("--world", str(world), "--without", "nodes/edge-1")
     assert [(it["change"], it["reason"]) for it in said["models"]] == [("goes", "NoVariantFits")]
     assert [it["name"] for it in said["shortfalls"]] == ["digits"]
 
@@ -149,6 +150,22 @@ def test_manifests_without_a_namespace_get_the_one_asked_for(world: Path, tmp_pa
     del body["metadata"]["namespace"]
     path = write(tmp_path / "m.json", body)
     assert changes("--world", str(world), "-f", path, "-n", "mine")["models"][0]["namespace"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("model/a", ObjectKey("Model", "shop", "a")),
+        ("mdl/a", ObjectKey("Model", "shop", "a")),
+        ("LatencySLOs/a", ObjectKey("LatencySLO", "shop", "a")),
+        ("slo/a", ObjectKey("LatencySLO", "shop", "a")),
+        ("pool/a", ObjectKey("NodePool", "", "a")),
+        ("asg/a", ObjectKey("Assignment", "", "a")),
+        ("no/a", ObjectKey("Node", "", "a")),
+    ],
+)
+def test_objects_are_named_as_kubectl_names_them(text: str, key: ObjectKey) -> None:
+    assert key_from(text, namespace="shop") == key
 
 
 @pytest.mark.parametrize(
