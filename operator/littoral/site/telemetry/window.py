@@ -176,12 +176,10 @@ def _went_back(now: Counts, before: Counts) -> bool:
 
 
 def _estimate(window: Window, versions: Sequence[ModelVersion]) -> Estimate:
-    counts = [_sum(step.counted, versions) for step in window.steps]
+    counts = [_sum([step.counted[key] for key in versions if key in step.counted]) for step in window.steps]
     begin = last_change([each.requests for each in counts], [step.seconds for step in window.steps])
     seconds = sum(step.seconds for step in window.steps[begin:])
-    total = NOTHING
-    for each in counts[begin:]:
-        total = total.plus(each)
+    total = _sum(counts[begin:])
     pending = sum(step.seconds * step.pending.get(key, 0.0) for step in window.steps[begin:] for key in versions)
     return Estimate(
         rates=total.per(seconds),
@@ -196,9 +194,7 @@ def _estimate(window: Window, versions: Sequence[ModelVersion]) -> Estimate:
     )
 
 
-def _sum(counted: Mapping[ModelVersion, Counts], versions: Sequence[ModelVersion]) -> Counts:
-    total = NOTHING
-    for key in versions:
-        if (counts := counted.get(key)) is not None:
-            total = total.plus(counts)
-    return total
+def _sum(counts: Sequence[Counts]) -> Counts:
+    if len(counts) <= 1:
+        return counts[0] if counts else NOTHING
+    return Counts(*map(sum, zip(*counts, strict=True)))

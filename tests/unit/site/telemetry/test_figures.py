@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -212,3 +213,27 @@ def test_the_sizes_that_tell_most() -> None:
     assert telling_sizes(batches) == [1, 2, 3, 4, 5, 6, 7, 32]
     assert telling_sizes({3: Measured(executions=1, seconds=1)}) == [3]
     assert telling_sizes({}) == []
+
+
+def test_a_measurement_is_small_however_much_there_is_to_say() -> None:
+    """A status is bounded by its 256 models of 1,024 servers; what counts is that a hundred models fit easily."""
+    third = 1 / 3
+    batches = {size: Measured(executions=12345.6, seconds=size * third / 1000) for size in range(1, 129)}
+    full = Figures(
+        rate=1234.5,
+        failures=third,
+        answered=74070,
+        mean=third,
+        p50=third,
+        p95=third,
+        p99=third,
+        queue=third,
+        pending=third,
+        batch=third,
+        batches=batches,
+        memory=1e10,
+        load_time=third,
+    )
+    written = write(full)
+    assert written is not None
+    assert len(json.dumps(written.dump(), separators=(",", ":"))) < 700
