@@ -109,6 +109,10 @@ class Access:
             client = await Client.connect(kubeconfig=self.kubeconfig, context=self.context)
         except NoCluster as error:
             raise self._no_cluster(error) from error
+        except Exception as error:  # The library reads what people wrote, and raises whatever comes of it.
+            files = ", ".join(map(str, self._paths()))
+            said = f"{type(error).__name__}: {error}"
+            raise Failure(f"the kubeconfig {files} cannot be used: {said}: correct it, or name another one") from error
         async with client:
             return await job(Reader(client))
 
@@ -130,14 +134,13 @@ class Access:
 
     def contexts(self) -> list[Object]:
         """The contexts of the kubeconfig, the current one first; none where it cannot be read."""
-        import yaml
-        from kubernetes.aio.config import ConfigException, list_kube_config_contexts
+        from kubernetes.aio.config import list_kube_config_contexts
 
         try:
             contexts, current = list_kube_config_contexts(os.pathsep.join(map(str, self._paths())))
-        except (ConfigException, OSError, ValueError, yaml.YAMLError):
-            return []  # Connecting tells what is wrong, and says it better.
-        return sorted(contexts, key=lambda context: context["name"] != current["name"])
+            return sorted(contexts, key=lambda context: bool(context["name"] != current["name"]))
+        except Exception:  # Connecting tells what is wrong.
+            return []
 
     def default_namespace(self) -> str:
         """The namespace that was asked for, or that of the context, or `default`."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import combinations
 
 from littoral.api import LatencySLO, Model, NodePool
 from littoral.api.meta import NodeSelector, Resource
+from littoral.api.model import Variant
 from littoral.cli.findings import Finding, Severity, subject_of
 from littoral.cli.manifests import Manifest
 from littoral.core.hardware import DeviceTable
@@ -45,17 +46,15 @@ def cross_check(objects: Sequence[Checked], *, devices: DeviceTable, unreadable:
         devices: the device classes that exist, and what drives them.
         unreadable: subjects of objects that are there, and cannot be read: enough to refer to.
     """
-    return [
-        *_repeated(objects),
-        *(finding for it in objects if isinstance(it.parsed, Model) for finding in _model(it, it.parsed, devices)),
-        *(
-            finding
-            for it in objects
-            if isinstance(it.parsed, LatencySLO)
-            for finding in _slo(it, it.parsed, objects, unreadable)
-        ),
-        *_overlapping(objects),
-    ]
+    models = {(it.parsed.namespace, it.parsed.name): it.parsed for it in objects if isinstance(it.parsed, Model)}
+    sites = {it.parsed.spec.site for it in objects if isinstance(it.parsed, NodePool) and it.parsed.spec.site}
+    found = [*_repeated(objects), *_overlapping(objects)]
+    for it in objects:
+        if isinstance(it.parsed, Model):
+            found += _model(it, it.parsed, devices)
+        elif isinstance(it.parsed, LatencySLO):
+            found += _slo(it, it.parsed, models=models, sites=sites, unreadable=unreadable)
+    return found
 
 
 def _repeated(objects: Sequence[Checked]) -> Iterator[Finding]:
@@ -87,35 +86,41 @@ def _model(it: Checked, model: Model, devices: DeviceTable) -> Iterator[Finding]
             )
 
 
-def _slo(it: Checked, slo: LatencySLO, objects: Sequence[Checked], unreadable: Collection[str]) -> Iterator[Finding]:
-    models = {
-        other.parsed.name: other.parsed
-        for other in objects
-        if isinstance(other.parsed, Model) and other.parsed.namespace == slo.namespace
-    }
-    name = slo.spec.model_ref.name
-    model = models.get(name)
-    if model is None and f"Model {slo.namespace}/{name}" in unreadable:
-        pass
-    elif model is None:
+def _slo(
+    it: Checked,
+    slo: LatencySLO,
+    *,
+    models: Mapping[tuple[str | None, str], Model],
+    sites: Collection[str],
+    unreadable: Collection[str],
+) -> Iterator[Finding]:
+    name, least = slo.spec.model_ref.name, slo.spec.min_accuracy
+    model = models.get((slo.namespace, name))
+    if model is None and f"Model {slo.namespace}/{name}" not in unreadable:
+        near = [known for namespace, known in models if namespace == slo.namespace]
         yield it.warning(
-            f"there is no Model {name} in namespace {slo.namespace} of these files{_hint(name, list(models))}",
+            f"there is no Model {name} in namespace {slo.namespace} of these files{_hint(name, near)}",
             "spec",
             "modelRef",
             "name",
         )
-    elif (least := slo.spec.min_accuracy) is not None and not any(
-        variant.accuracy is not None and float(variant.accuracy) >= float(least) for variant in model.spec.variants
+    if (
+        model is not None
+        and least is not None
+        and not any(_accurate(variant, least) for variant in model.spec.variants)
     ):
         yield it.warning(
             f"no variant of Model {name} states an accuracy of {least} or more, so none may run", "spec", "minAccuracy"
         )
-    sites = {other.parsed.spec.site for other in objects if isinstance(other.parsed, NodePool)} - {None}
     for index, site in enumerate(slo.spec.sites.match_names if slo.spec.sites else ()):
         # Without any NodePool the files say nothing of sites.
         if sites and site not in sites:
-            hint = _hint(site, [str(known) for known in sites])
+            hint = _hint(site, sorted(sites))
             yield it.warning(f"no NodePool has site {site}{hint}", "spec", "sites", "matchNames", index)
+
+
+def _accurate(variant: Variant, least: str | None) -> bool:
+    return least is None or (variant.accuracy is not None and float(variant.accuracy) >= float(least))
 
 
 def _overlapping(objects: Sequence[Checked]) -> Iterator[Finding]:

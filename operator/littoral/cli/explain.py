@@ -57,6 +57,7 @@ async def _explanations(reader: Reader, *, namespace: str | None, name: str | No
     from littoral.api import Assignment, LatencySLO, Model, NodePool
     from littoral.cli.explanation import Explanation
     from littoral.cluster.resources import ASSIGNMENTS, LATENCY_SLOS, MODELS, NODE_POOLS
+    from littoral.core.world import World, key_of
 
     models, slos, pools, assignments = await asyncio.gather(
         reader.objects(MODELS, namespace=namespace),
@@ -64,15 +65,13 @@ async def _explanations(reader: Reader, *, namespace: str | None, name: str | No
         reader.objects_if_allowed(NODE_POOLS),
         reader.objects_if_allowed(ASSIGNMENTS),
     )
-    known_slos = parsed(LatencySLO, slos or ())
+    slos_by_model = World(slos=tuple(parsed(LatencySLO, slos or ()))).slos_by_model
     known_pools = None if pools is None else tuple(parsed(NodePool, pools))
     by_pool = {assignment.name: assignment for assignment in parsed(Assignment, assignments or ())}
     return [
         Explanation(
             model=model,
-            slos=tuple(
-                slo for slo in known_slos if (slo.namespace, slo.spec.model_ref.name) == (model.namespace, model.name)
-            ),
+            slos=slos_by_model.get(key_of(model), ()),
             pools=known_pools,
             assignments=by_pool,
         )

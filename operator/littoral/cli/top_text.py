@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from littoral.api import Assignment, LatencySLO, Model, NodePool
 from littoral.api.assignment import ServerReport
@@ -13,6 +14,7 @@ from littoral.cli.advice import headline
 from littoral.cli.measured import Budget, Load, load, report_of, said_of, strictest
 from littoral.cli.table import ABSENT, table
 from littoral.cli.times import milliseconds
+from littoral.core.world import ModelKey, World, key_of
 
 _TIGHT = 0.2
 
@@ -32,6 +34,16 @@ class State:
     assignments: tuple[Assignment, ...] = ()
     namespace: str | None = None
 
+    @cached_property
+    def assignments_by_pool(self) -> dict[str, Assignment]:
+        """An Assignment has the name of its pool."""
+        return {assignment.name: assignment for assignment in self.assignments}
+
+    @cached_property
+    def slos_by_model(self) -> dict[ModelKey, tuple[LatencySLO, ...]]:
+        """The SLOs of each Model that has any."""
+        return World(slos=self.slos).slos_by_model
+
     def shows(self, namespace: str | None) -> bool:
         """Whether the objects of a namespace are to be shown."""
         return self.namespace is None or namespace == self.namespace
@@ -49,10 +61,9 @@ def _places(model: Model, state: State) -> Iterator[list[str]]:
     if not model.status.placements:
         reason = headline(model)[1] or "Unseen"
         yield [*start, "", "", style.state(reason), "0/0", *_load(Load())]
-    by_pool = {assignment.name: assignment for assignment in state.assignments}
-    slos = [slo for slo in state.slos if (slo.namespace, slo.spec.model_ref.name) == (model.namespace, model.name)]
+    slos = state.slos_by_model.get(key_of(model), ())
     for it in model.status.placements:
-        report = report_of(by_pool, pool=it.pool, namespace=model.namespace or "", server=it.server)
+        report = report_of(state.assignments_by_pool, pool=it.pool, namespace=model.namespace or "", server=it.server)
         found = load(said_of(report, model=model.name), budget=strictest(slos, site=it.site))
         ready = f"{it.ready_replicas}/{it.replicas}"
         yield [*start, it.pool, it.variant, style.state(it.state), ready, *_load(found)]
@@ -61,11 +72,11 @@ def _places(model: Model, state: State) -> Iterator[list[str]]:
 def pools_table(state: State) -> str:
     """A line for each pool; what runs there is counted over all namespaces."""
     headers = ["POOL", "TIER", "SITE", "NODES", "SERVERS", "PODS", "MODELS", "RATE", "DEVICES"]
-    by_pool = {assignment.name: assignment for assignment in state.assignments}
     rows = []
     for pool in state.pools:
-        servers = by_pool[pool.name].spec.servers if pool.name in by_pool else ()
-        reports = by_pool[pool.name].status.servers if pool.name in by_pool else ()
+        assignment = state.assignments_by_pool.get(pool.name)
+        servers = assignment.spec.servers if assignment else ()
+        reports = assignment.status.servers if assignment else ()
         rows.append(
             [
                 pool.name,
@@ -87,11 +98,12 @@ def servers_table(state: State) -> str:
     headers = ["SERVER", "POOL", "CLASS", "PODS", "MODELS", "CPU", "MEMORY", "DEVICE", "RATE", "MESSAGE"]
     rows = []
     for assignment in state.assignments:
-        by_pool = {assignment.name: assignment}
         for server in assignment.spec.servers:
             if not state.shows(server.namespace):
                 continue
-            report = report_of(by_pool, pool=assignment.name, namespace=server.namespace, server=server.name)
+            report = report_of(
+                state.assignments_by_pool, pool=assignment.name, namespace=server.namespace, server=server.name
+            )
             ready = report.ready_replicas if report else 0
             rows.append(
                 [

@@ -77,6 +77,20 @@ def test_an_unknown_context(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"a: [", b"text", b"\xff\x00", b"contexts: 7\ncurrent-context: a", b"current-context: a\ncontexts: [{}]"],
+)
+@pytest.mark.parametrize("arguments", [["top"], ["top", "--context", "there"]])
+def test_a_broken_kubeconfig(tmp_path: Path, content: bytes, arguments: list[str]) -> None:
+    path = tmp_path / "broken"
+    path.write_bytes(content)
+    ran = CliRunner().invoke(main, [*arguments, "--kubeconfig", str(path)])
+    assert ran.exit_code == 1
+    assert ran.stderr.startswith("Error: ")
+    assert len(ran.stderr.splitlines()) == 1
+
+
 def test_nobody_answers(tmp_path: Path) -> None:
     ran = CliRunner().invoke(main, ["explain", "--kubeconfig", kubeconfig(tmp_path / "k")])
     assert ran.exit_code == 1
