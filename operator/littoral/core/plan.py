@@ -104,16 +104,23 @@ class Plan:
         decisions: for each Model, where it is placed and where not.
         flows: what share of each (Model, site)'s demand goes where; the rest is not served.
         price: of all replicas for an hour.
-        bound: no plan that serves as much has a lower price.
+        moves: what loading Models where they are not costs, once, in the same currency.
+        bound: no plan that serves as much has a lower sum of price and moves.
     """
 
     assignments: Mapping[str, AssignmentSpec]
     decisions: Mapping[ModelKey, Decision]
     flows: tuple[Flow, ...] = ()
     price: float = 0.0
+    moves: float = 0.0
     bound: float = 0.0
 
     @property
+    def cost(self) -> float:
+        """What plans that serve alike are compared by."""
+        return self.price + self.moves
+
+    @property
     def gap(self) -> float:
-        """How far the price may be from the best possible, as a share of the bound: 0.01 is 1%."""
-        return self.price / self.bound - 1 if self.bound > 0 else 0.0
+        """How far the cost may be from the least possible, as a share of the bound: 0.01 is 1%."""
+        return self.cost / self.bound - 1 if self.bound > 0 else 0.0

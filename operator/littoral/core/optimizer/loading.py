@@ -54,6 +54,12 @@ class Outcome:
     bound: float = 0.0
 
     @property
+    def near_moves(self) -> float:
+        """What loading costs in the part's own pools."""
+        options = ((load, self.part.demands[load.demand].options[load.option]) for load in self.loads)
+        return sum(option.move for _, option in options if not (option.shared and self.part.fluid))
+
+    @property
     def cost(self) -> float:
         """What plans that serve alike are compared by."""
         return self.price + self.moves

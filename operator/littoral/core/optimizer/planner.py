@@ -74,6 +74,7 @@ def plan(problem: Problem, *, memo: Memo | None = None, hurry: Hurry = never) ->
         decisions=Decisions(problem, demands=found, placed=tuple(memo.fleet.placed), flows=flows),
         flows=flows,
         price=sum(draft.price * draft.replicas for draft in drafts),
+        moves=sum(part.outcome.near_moves for part in solved),
         bound=sum(part.outcome.bound for part in solved if part.outcome.part.fluid or len(solved) == 1),
     )
 

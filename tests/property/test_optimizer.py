@@ -1,0 +1,445 @@
+"""What holds for every plan, whatever the world, its demand, and what runs already."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from littoral.api.assignment import Assignment, AssignmentSpec
+from littoral.api.latencyslo import LatencySLO
+from littoral.api.model import Model
+from littoral.api.nodepool import NodePool
+from littoral.api.quantity import parse_quantity
+from littoral.core.hardware import CPU, Node
+from littoral.core.optimizer import Memo, Problem, RateKey, Speed, Tuning, build_problem, plan
+from littoral.core.plan import Plan
+from littoral.core.world import ModelKey, World, key_of
+from tests.support.objects import model, node, pool, slo, variant
+
+POOLS = ("berlin", "cloud", "paris")
+SITES = ("berlin", "paris")
+MODELS = ("a", "b", "c")
+CLASSES = {"cpu": "onnxruntime", "nvidia-gpu": "onnxruntime", "intel-npu": "openvino"}
+RESOURCES = {"nvidia-gpu": "nvidia.com/gpu", "intel-npu": "npu.intel.com/accel"}
+
+Demand = dict[tuple[ModelKey, str], float | None]
+Rates = dict[RateKey, Speed]
+
+pytestmark = pytest.mark.filterwarnings("error")
+quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@st.composite
+def models(draw: st.DrawFn) -> Model:
+    classes = draw(st.lists(st.sampled_from(sorted(CLASSES)), min_size=1, max_size=3, unique=True))
+    return model(
+        draw(st.sampled_from(MODELS)),
+        namespace=draw(st.sampled_from(("shop", "factory"))),
+        priority=draw(st.integers(0, 2)),
+        variants=[
+            variant(
+                f"v-{name}",
+                accelerator=name,
+                backend=CLASSES[name],
+                accuracy=draw(st.sampled_from(("0.7", "0.9"))),
+                memory=draw(st.sampled_from(("100Mi", "3Gi", "6Gi"))),
+                cpu=draw(st.sampled_from(("250m", "1500m"))),
+            )
+            for name in classes
+        ],
+        scaling={"minReplicas": draw(st.integers(0, 2)), "maxReplicas": draw(st.integers(2, 9))},
+    )
+
+
+@st.composite
+def pools(draw: st.DrawFn, name: str) -> NodePool:
+    limit = draw(st.none() | st.integers(0, 5))
+    return pool(
+        name,
+        tier="cloud" if name == "cloud" else "edge",
+        limits={} if limit is None else {"servers": limit},
+        network={"roundTrip": {"paris": "5ms"}} if name == "berlin" and draw(st.booleans()) else {},
+    )
+
+
+@st.composite
+def nodes(draw: st.DrawFn, name: str) -> Node:
+    return node(
+        name,
+        pool=draw(st.sampled_from(POOLS)),
+        ready=draw(st.integers(0, 5)) > 0,
+        cpu=float(draw(st.integers(1, 8))),
+        extended={resource: draw(st.integers(0, 2)) for resource in RESOURCES.values()},
+        labels={"nvidia.com/gpu.memory": draw(st.sampled_from(("4096", "8192")))},
+    )
+
+
+@st.composite
+def slos(draw: st.DrawFn) -> LatencySLO:
+    return slo(
+        draw(st.sampled_from(MODELS)),
+        namespace=draw(st.sampled_from(("shop", "factory"))),
+        overflow=draw(st.sampled_from(("Allow", "Never"))),
+        demand={"floor": draw(st.sampled_from(("0", "0", "5")))},
+        **draw(st.sampled_from(({}, {"sites": {"matchNames": ["berlin"]}}, {"minAccuracy": "0.8"}))),
+    )
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    names = draw(st.lists(st.sampled_from(POOLS), unique=True))
+    return World(
+        models=tuple(draw(st.lists(models(), max_size=5, unique_by=key_of))),
+        slos=tuple(draw(st.lists(slos(), max_size=3))),
+        pools=tuple(draw(pools(name)) for name in names),
+        nodes=tuple(draw(nodes(f"n{index}")) for index in range(draw(st.integers(0, 6)))),
+    )
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[World, Demand, Rates, Tuning]:
+    """A world, its demand and its speeds. Small parts are planned whole, or apart as large ones are."""
+    world = draw(worlds())
+    amounts = st.none() | st.sampled_from((0.0, 0.5, 3.0, 12.0, 40.0, 200.0))
+    demand = {(key_of(m), site): draw(amounts) for m in world.models for site in SITES if draw(st.integers(0, 4))}
+    rates = {
+        RateKey(key_of(m), v.name, v.accelerator, p.name): Speed(draw(st.sampled_from((0.0, 4.0, 10.0, 50.0))), 20.0)
+        for m in world.models
+        for v in m.spec.variants
+        for p in world.pools
+        if draw(st.integers(0, 3))
+    }
+    return world, demand, rates, Tuning(whole=draw(st.sampled_from((0, 60))))
+
+
+def solved(found: tuple[World, Demand, Rates, Tuning]) -> tuple[Problem, Plan]:
+    world, demand, rates, tuning = found
+    problem = build_problem(world, demand=demand, rates=rates, tuning=tuning)
+    return problem, plan(problem)
+
+
+def applied(decided: Plan) -> list[Assignment]:
+    return [Assignment.parse({"metadata": {"name": n}, "spec": s.dump()}) for n, s in decided.assignments.items()]
+
+
+def speed(problem: Problem, key: ModelKey, variant_name: str, accelerator: str, pool_name: str) -> float:
+    """What a replica was taken to serve: best effort where the SLO cannot be kept."""
+    tuning = problem.tuning
+    found = problem.rates.get(RateKey(key, variant_name, accelerator, pool_name))
+    return tuning.default_rate if found is None else found.rate
+
+
+@given(problems())
+@quick
+def test_no_device_core_byte_or_slot_is_given_twice(found: tuple[World, Demand, Rates, Tuning]) -> None:
+    world = found[0]
+    _, decided = solved(found)
+    for name, spec in decided.assignments.items():
+        there = world.nodes_by_pool[name]
+        taken = Counter[str]()
+        for server in spec.servers:
+            taken[server.accelerator] += server.replicas
+        for device_class, resource in RESOURCES.items():
+            assert taken[device_class] <= sum(n.extended[resource] for n in there if n.usable)
+        cores = sum(parse_quantity(server.cpu or 0) * server.replicas for server in spec.servers)
+        memory = sum(parse_quantity(server.memory or 0) * server.replicas for server in spec.servers)
+        assert float(cores) <= sum(n.cpu for n in there if n.usable) + 1e-6
+        assert float(memory) <= sum(n.memory for n in there if n.usable)
+        limit = next(p for p in world.pools if p.name == name).spec.limits.servers
+        assert limit is None or sum(server.replicas for server in spec.servers) <= limit
+
+
+@given(problems())
+@quick
+def test_model_sets_fit_their_device(found: tuple[World, Demand, Rates, Tuning]) -> None:
+    world = found[0]
+    _, decided = solved(found)
+    variants = {(key_of(m), v.name): v for m in world.models for v in m.spec.variants}
+    for name, spec in decided.assignments.items():
+        for server in spec.servers:
+            if server.accelerator != "nvidia-gpu":
+                continue
+            needed = sum(
+                parse_quantity(variants[ModelKey(server.namespace, m.name), m.variant].memory or 0)
+                for m in server.models
+            )
+            largest = max(float(n.labels["nvidia.com/gpu.memory"]) * 2**20 for n in world.nodes_by_pool[name])
+            assert float(needed) <= largest
+
+
+@given(problems())
+@quick
+def test_no_server_is_loaded_beyond_its_replicas(found: tuple[World, Demand, Rates, Tuning]) -> None:
+    """Over each group of servers that could be one, the shares of their rates add up to their replicas at most."""
+    problem, decided = solved(found)
+    load: dict[tuple[str, str, str], float] = defaultdict(float)
+    for flow in decided.flows:
+        v = next(v for v in problem.models[flow.model].variants if v.name == flow.variant)
+        rate = speed(problem, flow.model, v.name, v.accelerator, flow.pool)
+        if not flow.late:
+            load[flow.pool, flow.model.namespace, v.accelerator] += flow.rate / rate
+    for (pool_name, namespace, accelerator), total in load.items():
+        servers = decided.assignments[pool_name].servers
+        replicas = sum(s.replicas for s in servers if (s.namespace, s.accelerator) == (namespace, accelerator))
+        assert total <= replicas + 1e-6
+
+
+@given(problems())
+@quick
+def test_demand_is_served_or_not_and_nothing_else(found: tuple[World, Demand, Rates, Tuning]) -> None:
+    problem, decided = solved(found)
+    served: dict[tuple[ModelKey, str | None], float] = defaultdict(float)
+    shares: dict[tuple[ModelKey, str | None], float] = defaultdict(float)
+    for flow in decided.flows:
+        served[flow.model, flow.site] += flow.rate
+        shares[flow.model, flow.site] += flow.share if flow.rate else 0.0
+    for (key, site), amount in served.items():
+        floor = problem.models[key].floor(site)
+        asked = max(problem.demand.get((key, site or "")) or 0.0, floor)
+        assert amount <= asked + 1e-6
+        assert shares[key, site] == pytest.approx(amount / asked if asked else 0.0)
+
+
+@given(problems())
+@quick
+def test_flows_go_where_the_model_is_loaded(found: tuple[World, Demand, Rates, Tuning]) -> None:
+    _, decided = solved(found)
+    loaded = {
+        (ModelKey(server.namespace, served.name), name, served.variant)
+        for name, spec in decided.assignments.items()
+        for server in spec.servers
+        for served in server.models
+    }
+    assert {(flow.model, flow.pool, flow.variant) for flow in decided.flows} == loaded
+
+
+@given(problems())
+@quick
+def test_what_must_stay_at_its_site_stays(found: tuple[World, Demand, Rates, Tuning]) -> None:
+    problem, decided = solved(found)
+    for flow in decided.flows:
+        if flow.site is not None and problem.models[flow.model].stays(flow.site):
+            there = problem.pools[flow.pool]
+            assert (there.site, there.shared) == (flow.site, False)
+
+
+@given(problems())
+@quick
+def test_bounds_on_replicas_are_kept(found: tuple[World, Demand, Rates, Tuning]) -> None:
+    problem, decided = solved(found)
+    for key, decision in decided.decisions.items():
+        assert sum(p.replicas for p in decision.placements) <= problem.models[key].max_replicas
+
+
+@given(problems())
+@quick
+def test_the_price_is_never_below_the_bound(found: tuple[World, Demand, Rates, Tuning]) -> None:
+    _, decided = solved(found)
+    assert decided.bound <= decided.cost * (1 + 1e-6) + 1e-9
+
+
+@given(problems())
+@quick
+def test_planning_again_on_the_outcome_changes_nothing(found: tuple[World, Demand, Rates, Tuning]) -> None:
+    world, demand, rates, tuning = found
+    _, decided = solved(found)
+    again = plan(build_problem(world, demand=demand, rates=rates, tuning=tuning, assignments=applied(decided)))
+    assert again.assignments == decided.assignments
+
+
+@given(problems(), st.randoms(use_true_random=False))
+@quick
+def test_the_order_of_listing_does_not_matter(
+    found: tuple[World, Demand, Rates, Tuning], shuffler: random.Random
+) -> None:
+    world, demand, rates, tuning = found
+    _, decided = solved(found)
+    other = World(
+        models=tuple(shuffler.sample(world.models, len(world.models))),
+        slos=tuple(world.slos),
+        pools=tuple(shuffler.sample(world.pools, len(world.pools))),
+        nodes=tuple(shuffler.sample(world.nodes, len(world.nodes))),
+    )
+    pairs = list(demand.items())
+    shuffler.shuffle(pairs)
+    same = plan(build_problem(other, demand=dict(pairs), rates=rates, tuning=tuning))
+    assert same.assignments == decided.assignments
+    assert set(same.flows) == set(decided.flows)
+
+
+@given(problems(), st.data())
+@quick
+def test_a_memo_changes_the_time_and_not_the_plan(
+    found: tuple[World, Demand, Rates, Tuning], data: st.DataObject
+) -> None:
+    world, demand, rates, tuning = found
+    memo = Memo()
+    before = build_problem(world, demand=demand, rates=rates, tuning=tuning)
+    first = plan(before, memo=memo)
+    changed = dict(demand)
+    for pair in data.draw(st.lists(st.sampled_from(sorted(demand)), max_size=2)) if demand else []:
+        changed[pair] = data.draw(st.sampled_from((None, 0.0, 7.0, 70.0)))
+    running = applied(first) if data.draw(st.booleans()) else None
+    kept = build_problem(world, demand=changed, rates=rates, tuning=tuning, assignments=running, before=before)
+    anew = build_problem(world, demand=changed, rates=rates, tuning=tuning, assignments=running)
+    with_memo, without = plan(kept, memo=memo), plan(anew)
+    assert with_memo.assignments == without.assignments
+    assert set(with_memo.flows) == set(without.flows)
+
+
+def served_by_model(decided: Plan) -> Mapping[ModelKey, float]:
+    served: dict[ModelKey, float] = defaultdict(float)
+    for flow in decided.flows:
+        served[flow.model] += flow.rate
+    return served
+
+
+@given(problems(), st.data())
+@quick
+def test_more_demand_takes_nothing_from_a_higher_priority(
+    found: tuple[World, Demand, Rates, Tuning], data: st.DataObject
+) -> None:
+    world, demand, rates, tuning = found
+    known = sorted(pair for pair, amount in demand.items() if amount)
+    if not known:
+        return
+    _, decided = solved(found)
+    pair = data.draw(st.sampled_from(known))
+    more = plan(build_problem(world, demand=demand | {pair: (demand[pair] or 0) * 3}, rates=rates, tuning=tuning))
+    priorities = {key_of(m): m.spec.priority for m in world.models}
+    before, after = served_by_model(decided), served_by_model(more)
+    for key, priority in priorities.items():
+        if priority > priorities[pair[0]]:
+            assert after.get(key, 0.0) >= before.get(key, 0.0) - 1e-6
+
+
+@given(problems(), st.data())
+@quick
+def test_a_lower_priority_takes_nothing_at_all(found: tuple[World, Demand, Rates, Tuning], data: st.DataObject) -> None:
+    """Without the least important Models, the others get what they get with them."""
+    world, demand, rates, tuning = found
+    if not world.models:
+        return
+    least = min(m.spec.priority for m in world.models)
+    rest = tuple(m for m in world.models if m.spec.priority > least)
+    keys = {key_of(m) for m in rest}
+    _, decided = solved(found)
+    alone = plan(
+        build_problem(
+            World(models=rest, slos=world.slos, pools=world.pools, nodes=world.nodes),
+            demand={pair: amount for pair, amount in demand.items() if pair[0] in keys},
+            rates=rates,
+            tuning=tuning,
+        )
+    )
+    with_others, without = served_by_model(decided), served_by_model(alone)
+    for key in keys:
+        assert with_others.get(key, 0.0) == pytest.approx(without.get(key, 0.0), abs=1e-6)
+
+
+@st.composite
+def small(draw: st.DrawFn) -> tuple[World, Demand]:
+    """Up to four Models with load on up to two devices of each class at one site, each device for one namespace."""
+    count = draw(st.integers(1, 4))
+    made = [
+        model(
+            f"m{index}",
+            namespace=f"team{index}",
+            priority=draw(st.integers(0, 1)),
+            variants=[
+                variant(f"v-{name}", accelerator=name, backend=CLASSES[name])
+                for name in draw(st.lists(st.sampled_from(sorted(RESOURCES)), min_size=1, max_size=2, unique=True))
+            ],
+        )
+        for index in range(count)
+    ]
+    extended = {resource: draw(st.integers(0, 2)) for resource in RESOURCES.values()}
+    world = World(
+        models=tuple(made), pools=(pool("berlin"),), nodes=(node("n", pool="berlin", cpu=16.0, extended=extended),)
+    )
+    return world, {(key_of(m), "berlin"): draw(st.sampled_from((4.0, 14.0))) for m in made}
+
+
+@given(small())
+@settings(max_examples=100, deadline=None)
+def test_all_is_served_whenever_that_is_possible(found: tuple[World, Demand]) -> None:
+    """Compared with trying every split of every Model's replicas over its classes."""
+    world, demand = found
+    counts = {name: world.nodes[0].extended[resource] for name, resource in RESOURCES.items()}
+    ways = []
+    for m in world.models:
+        needed = math.ceil((demand[key_of(m), "berlin"] or 0) / 10.0)
+        classes = [v.accelerator for v in m.spec.variants]
+        ways.append([Counter(split) for split in itertools.combinations_with_replacement(classes, needed)])
+    possible = any(
+        all(sum(way[name] for way in chosen) <= counts[name] for name in counts) for chosen in itertools.product(*ways)
+    )
+    decided = plan(build_problem(world, demand=demand))
+    served = sum(flow.rate for flow in decided.flows)
+    assert (served == pytest.approx(sum(amount or 0 for amount in demand.values()))) == possible
+
+
+@given(
+    st.dictionaries(
+        st.tuples(st.sampled_from(MODELS), st.sampled_from((*SITES, "nowhere"))),
+        st.none() | st.floats(allow_nan=True, allow_infinity=True),
+    ),
+    st.floats(allow_nan=True, allow_infinity=True),
+    st.integers(0, 3),
+)
+@quick
+def test_absurd_numbers_are_harmless(asked: dict[tuple[str, str], float | None], rate: float, count: int) -> None:
+    world = World(
+        models=tuple(model(name) for name in MODELS),
+        pools=(pool("berlin"), pool("paris"), pool("cloud", tier="cloud")),
+        nodes=tuple(node(f"n{index}", pool=POOLS[index]) for index in range(count)),
+    )
+    demand = {(ModelKey("shop", name), site): amount for (name, site), amount in asked.items()}
+    rates = {
+        RateKey(ModelKey("shop", name), "onnx-cpu", CPU, there): Speed(rate, rate, rate)
+        for name in MODELS
+        for there in POOLS
+    }
+    decided = plan(build_problem(world, demand=demand, rates=rates))
+    for spec in decided.assignments.values():
+        assert AssignmentSpec.parse(spec.dump()) == spec
+    assert all(math.isfinite(flow.rate) and 0 <= flow.share <= 1 + 1e-9 for flow in decided.flows)
+    assert all(decision.shortfall is not None for decision in decided.decisions.values())
+
+
+@given(problems())
+@quick
+def test_every_pool_is_accounted_for(found: tuple[World, Demand, Rates, Tuning]) -> None:
+    """Each Model is placed in a pool, or the reason why it is not there is given, once."""
+    world = found[0]
+    _, decided = solved(found)
+    for decision in decided.decisions.values():
+        for there in world.pools:
+            here = any(placement.pool == there.name for placement in decision.placements)
+            refused = sum(r.pool == there.name and r.variant is None for r in decision.rejections)
+            assert here + refused == 1
+
+
+@given(problems())
+@quick
+def test_decisions_and_assignments_agree(found: tuple[World, Demand, Rates, Tuning]) -> None:
+    _, decided = solved(found)
+    said = {
+        (p.pool, key.namespace, p.server, key.name, p.variant, p.replicas)
+        for key, decision in decided.decisions.items()
+        for p in decision.placements
+    }
+    assigned = {
+        (name, server.namespace, server.name, served.name, served.variant, server.replicas)
+        for name, spec in decided.assignments.items()
+        for server in spec.servers
+        for served in server.models
+    }
+    assert said == assigned
