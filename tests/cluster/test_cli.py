@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.cluster.api_server import ApiServer, Object
 from tests.support.objects import DIGEST, model_object, pool_object, variant
 
 GROUP = "/apis/littoral.dev/v1alpha1"
+HOME = b"\x1b[H"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 KINDS = ("models", "latencyslos", "nodepools", "assignments")
 
@@ -255,6 +257,24 @@ class TestTop:
             rest = watching.stdout.read()
         assert watching.returncode == 0
         assert "\x1b" not in rest
+
+    def test_watch_refreshes_a_terminal_in_place(self, api: ApiServer, kubeconfig: Path, namespace: str) -> None:
+        api.create(model_object(namespace=namespace))
+        master, terminal = pty.openpty()
+        command = ["env", "--default-signal=INT", Path(sys.executable).with_name("littoral")]
+        with subprocess.Popen(
+            [*command, "top", "-n", namespace, "-w", "--interval", "0.1"],
+            env=os.environ | {"KUBECONFIG": str(kubeconfig), "TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
+            stdout=terminal,
+        ) as watching:
+            shown = b""
+            while shown.count(HOME) < 3:
+                shown += os.read(master, 4096)
+            watching.send_signal(signal.SIGINT)
+        os.close(terminal)
+        os.close(master)
+        assert watching.returncode == 0
+        assert b"digits" in shown.split(HOME)[2]
 
 
 class TestErrors:

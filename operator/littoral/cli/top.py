@@ -50,12 +50,17 @@ def top(access: Access, what: str, all_namespaces: bool, watch: bool, interval: 
     """
     namespace = None if all_namespaces else access.default_namespace()
     try:
-        access.read(lambda reader: _show(reader, what=what, namespace=namespace, interval=interval if watch else None))
+        access.read(lambda reader: show(reader, what=what, namespace=namespace, interval=interval if watch else None))
     except KeyboardInterrupt:
         click.echo()
 
 
-async def _show(reader: Reader, *, what: str, namespace: str | None, interval: float | None) -> None:
+async def show(reader: Reader, *, what: str, namespace: str | None, interval: float | None) -> None:
+    """Print one table, or, with an interval in seconds, one after the other until cancelled.
+
+    Raises:
+        Failure: the first look failed. Later ones only tell that there are no news.
+    """
     from littoral.cli.top_text import TABLES
 
     terminal = sys.stdout.isatty()

@@ -10,9 +10,11 @@ import pytest
 
 from littoral.api import Assignment, LatencySLO, Model
 from littoral.api.assignment import AssignedModelStatus
+from littoral.cli.failures import Failure
 from littoral.cli.measured import Budget, Load, load, strictest
-from littoral.cli.top import in_place
+from littoral.cli.top import in_place, show
 from littoral.cli.top_text import State, models_table, pools_table, servers_table
+from littoral.cluster.resources import MODELS, Resource
 from tests.support.objects import assignment, model_object, pool, server, slo
 
 BUDGET = Budget(seconds=0.05, percentile=99)
@@ -144,6 +146,42 @@ def test_headroom(report: AssignedModelStatus | None, budget: Budget | None, exp
 def test_the_strictest_slo_counts(slos: list[LatencySLO], site: str | None, seconds: float | None) -> None:
     budget = strictest(slos, site=site)
     assert (budget.seconds if budget else None) == seconds
+
+
+class Unsteady:
+    """A reader whose answers are given: each in turn is returned, or raised."""
+
+    def __init__(self, *answers: list[Any] | Exception) -> None:
+        self._answers = list(answers)
+
+    async def objects(self, resource: Resource, *, namespace: str | None = None) -> list[Any]:
+        """The next answer about Models; nothing else is there."""
+        answer = self._answers.pop(0) if resource is MODELS else []
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    objects_if_allowed = objects
+
+
+class EndOfTest(Exception):
+    """Ends what would go on for ever."""
+
+
+async def test_what_was_seen_last_stays_while_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = [placed("digits").dump()]
+    away = Failure("the API server cannot be reached")
+    reader = Unsteady(seen, away, away, seen, EndOfTest())
+    with pytest.raises(EndOfTest):
+        await show(reader, what="models", namespace="shop", interval=0)  # type: ignore[arg-type]
+    frames = capsys.readouterr().out.split("littoral top models")[1:]
+    assert ["digits" in frame for frame in frames] == [True] * 4
+    assert [frame.count("No news: the API server cannot be reached") for frame in frames] == [0, 1, 1, 0]
+
+
+async def test_a_first_look_that_fails_ends_it() -> None:
+    with pytest.raises(Failure):
+        await show(Unsteady(Failure("no")), what="models", namespace="shop", interval=1)  # type: ignore[arg-type]
 
 
 def test_a_screen_is_overwritten_and_never_overrun() -> None:
