@@ -6,10 +6,7 @@ Run it with `make bench` on a lab that is up and has nothing of Littoral on it.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
-from pathlib import Path
 from statistics import median
 
 import click
@@ -18,12 +15,12 @@ from bench.memory import resident
 from bench.report import print_table
 from examples.quickstart import digits, setting_up
 from examples.quickstart.client import InferenceError, ModelClient
-from examples.quickstart.cluster import Cluster, DemoError, connect
+from examples.quickstart.cluster import Cluster, DemoError
+from examples.quickstart.lab import connect_lab, lab_images
 from examples.quickstart.models import wait_ready
 from examples.quickstart.networks import DIGITS, DIGITS_V2, Network
 from examples.quickstart.reading import LoadReport, ask_digit, under_load
 
-ROOT = Path(__file__).parents[1]
 NAMESPACE = setting_up.NAMESPACE
 
 
@@ -32,8 +29,7 @@ NAMESPACE = setting_up.NAMESPACE
 @click.option("--changes", default=20, show_default=True, help="Artifact changes under load.")
 def main(lab: str, changes: int) -> None:
     """Measure the main path."""
-    cluster = connect(kubeconfig=Path(_run("lab", "kubeconfig", "--name", lab).strip()))
-    images = _images()
+    cluster, images = connect_lab(lab), lab_images()
     rows: list[tuple[str, str]] = []
 
     start = time.monotonic()
@@ -58,19 +54,6 @@ def main(lab: str, changes: int) -> None:
         (f"{changes} artifact changes: latency, p99", f"{1e3 * report.p99_seconds:.1f} ms"),
     ]
     print_table("Main path", rows)
-
-
-def _images() -> setting_up.Images:
-    references = [line.split()[0] for line in _run("lab.images").splitlines()]
-    by_name = {reference.rpartition("/")[2].partition(":")[0]: reference for reference in references}
-    return setting_up.Images(
-        littoral=by_name["littoral"], quickstart_models=by_name["quickstart-models"], triton=by_name["triton"]
-    )
-
-
-def _run(*arguments: str) -> str:
-    command = [sys.executable, "-m", *arguments]
-    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def _connect(cluster: Cluster) -> ModelClient:

@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import click
 
@@ -18,6 +16,7 @@ from .client import InferenceError, ModelClient
 from .cluster import Cluster, DemoError, connect, service_path
 from .console import Console
 from .digits import Digits
+from .lab import connect_lab, lab_images, run_module
 from .models import describe_places, wait_ready
 from .networks import DIGITS, DIGITS_V2, Network, NetworkError
 from .pictures import pictures
@@ -164,27 +163,6 @@ def _first_answer(client: ModelClient) -> None:
             return
 
 
-def _lab(*arguments: str, capture: bool = True) -> str:
-    command = [sys.executable, "-m", *arguments]
-    done = subprocess.run(
-        command, cwd=setting_up.ROOT, stdout=subprocess.PIPE if capture else None, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise DemoError(f"`python -m {' '.join(arguments)}` failed: what it says stands above.")
-    return done.stdout or ""
-
-
-def _lab_images() -> Images:
-    """Return the images as the checkout is now, by names that change with their content: a stale one never runs."""
-    references = [line.split()[0] for line in _lab("lab.images").splitlines()]
-    by_name = {reference.rpartition("/")[2].partition(":")[0]: reference for reference in references}
-    return Images(
-        littoral=by_name["littoral"],
-        quickstart_models=by_name["quickstart-models"],
-        triton=by_name["triton"],
-    )
-
-
 def _registry_images(*, registry: str | None, tag: str, triton: str | None) -> Images:
     if registry is None:
         raise DemoError(
@@ -242,9 +220,8 @@ def main(
     try:
         if cluster == "lab":
             # Quick if the lab is up: then it only makes sure that the nodes have the images of this checkout.
-            _lab("lab", "up", "--name", lab_name, capture=False)
-            kubeconfig = Path(_lab("lab", "kubeconfig", "--name", lab_name).strip())
-            target, images = connect(kubeconfig=kubeconfig), _lab_images()
+            run_module("lab", "up", "--name", lab_name, capture=False)
+            target, images = connect_lab(lab_name), lab_images()
         else:
             images = _registry_images(registry=image_registry, tag=image_tag, triton=triton_image)
             target = connect(kubeconfig=None)

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +17,9 @@ import pytest
 
 from examples.quickstart import setting_up
 from examples.quickstart.client import InferenceError, ModelClient
-from examples.quickstart.cluster import Cluster, DemoError, connect
+from examples.quickstart.cluster import Cluster, DemoError
 from examples.quickstart.digits import load
+from examples.quickstart.lab import connect_lab, lab_images
 from examples.quickstart.models import describe_progress, is_ready
 from examples.quickstart.networks import DIGITS, Network
 from examples.quickstart.reading import ask_digit
@@ -160,20 +159,9 @@ def kill(pod: dict[str, Any], program: str) -> int:
     return killed
 
 
-def lab_command(*arguments: str) -> str:
-    """What a command of the lab prints."""
-    line = [sys.executable, "-m", *arguments]
-    return subprocess.run(line, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
 def install(lab: str) -> Littoral:
     """Install Littoral by its chart, apply the quickstart, and wait until its Models are Ready."""
-    references = [line.split()[0] for line in lab_command("lab.images").splitlines()]
-    by_name = {reference.rpartition("/")[2].partition(":")[0]: reference for reference in references}
-    images = setting_up.Images(
-        littoral=by_name["littoral"], quickstart_models=by_name["quickstart-models"], triton=by_name["triton"]
-    )
-    cluster = connect(kubeconfig=Path(lab_command("lab", "kubeconfig", "--name", lab).strip()))
+    cluster, images = connect_lab(lab), lab_images()
     ca_crt = setting_up.prepare_namespace(cluster)
     setting_up.install(cluster, images=images, ca_crt=ca_crt, timeout=120)
     setting_up.apply_quickstart(cluster, images=images)

@@ -6,9 +6,10 @@ import pytest
 
 from examples.quickstart.client import ModelClient
 from examples.quickstart.digits import load
+from examples.quickstart.lab import run_module
 from examples.quickstart.networks import DIGITS, DIGITS_V2
 from examples.quickstart.reading import under_load
-from tests.e2e.littoral import Littoral, digits_variants, kill, lab_command
+from tests.e2e.littoral import Littoral, digits_variants, kill
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -72,7 +73,7 @@ def test_an_operator_that_is_killed_at_any_moment_converges(littoral: Littoral) 
 
 def test_a_node_that_loses_its_power_serves_again(littoral: Littoral) -> None:
     littoral.wait_ready("digits")
-    lab_command("lab", "reboot", "--name", littoral.lab, "cloud")
+    run_module("lab", "reboot", "--name", littoral.lab, "cloud")
     littoral.wait_ready("digits", within=240)
     littoral.wait_answers("digits")
 
