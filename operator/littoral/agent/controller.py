@@ -50,6 +50,8 @@ class _Track:
     task: asyncio.Task[None] | None = None
     loaded: Installed | None = None
     """What Triton has just loaded, until it was seen to be ready."""
+    load_seconds: float | None = None
+    """How long the last load took."""
     progress: Progress = field(default_factory=Progress)
     shown: Progress = field(default_factory=Progress)
     """The progress as it is reported: a copy from time to time, or each chunk would be news to the site role."""
@@ -275,8 +277,10 @@ class Controller:
             # Triton loads the newest version that it finds, with the configuration that it finds.
             self._write(name, [it for it in self._installed[name] if it.version <= version.version])
             try:
+                began = time.monotonic()
                 with self._metrics.loading():
                     await self._triton.load(name)
+                track.load_seconds = round(time.monotonic() - began, 3)
             except TritonError:
                 if self._memory.get(name) != version:  # it may be what Triton died of
                     self._withdraw(name, version)
@@ -321,6 +325,7 @@ class Controller:
             progress=track.shown if isinstance(track.doing, Fetch) else None,
             variant=track.variant,
             digest=track.digest,
+            load_seconds=track.load_seconds,
         )
 
 

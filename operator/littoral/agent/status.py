@@ -9,7 +9,15 @@ from littoral.agent.reconcile import Action, Fetch, Load, View
 from littoral.api.serving import ModelState, ModelStatus, ServerStatus, TritonStatus
 
 
-def describe(view: View, *, doing: Action | None, progress: Progress | None, variant: str, digest: str) -> ModelStatus:
+def describe(
+    view: View,
+    *,
+    doing: Action | None,
+    progress: Progress | None,
+    variant: str,
+    digest: str,
+    load_seconds: float | None = None,
+) -> ModelStatus:
     """The status of one model.
 
     Args:
@@ -18,6 +26,7 @@ def describe(view: View, *, doing: Action | None, progress: Progress | None, var
         progress: of the fetch, while there is one.
         variant: variant that is wanted, or was last.
         digest: digest that is wanted, or was last.
+        load_seconds: how long the last load took, if this agent has seen it; told once what is wanted is loaded.
     """
     state, message = _state(view, doing)
     serving = view.serving
@@ -31,6 +40,7 @@ def describe(view: View, *, doing: Action | None, progress: Progress | None, var
         message=message,
         bytes=progress.received if progress else 0,
         total_bytes=(progress.total or 0) if progress else 0,
+        load_seconds=load_seconds if view.fulfilled else None,
     )
 
 

@@ -44,6 +44,19 @@ def test_progress_is_reported() -> None:
     assert (status.bytes, status.total_bytes) == (5, 0)
 
 
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        (view(installed=(A1,), versions={1: READY}), 1.5),
+        (view(installed=(B1, A2), versions={1: READY}), None),
+        (view(), None),
+    ],
+)
+def test_the_load_time_is_that_of_what_is_wanted(case: View, expected: float | None) -> None:
+    status = describe(case, doing=None, progress=None, variant="", digest="", load_seconds=1.5)
+    assert status.load_seconds == expected
+
+
 def publish(board: Board, *models: ModelStatus, revision: str = "r", live: bool = True) -> int:
     board.publish(revision=revision, message="", triton=TritonStatus(ready=live), models=models)
     return board.status.generation
