@@ -33,6 +33,7 @@ _CARE: Final = 0.05  # Relative differences below this interest nobody.
 # distribution spreads twice as far as its mean.
 _CHANCE: Final = 3.0
 _CHANCE_OF_P99: Final = 6.0
+_NO_CHANCE: Final = 4.0
 _MORE_CERTAIN: Final = 4.0  # With so many times the requests, a number is worth saying again, more exactly.
 _LEAST_TIME: Final = 50e-6  # Seconds. Of shorter ones the scheduler makes what it likes.
 _LEAST_PENDING: Final = 1.0
@@ -101,7 +102,8 @@ def patience(before: Figures, now: Figures) -> float | None:
     if not _is_news(before, now):
         return None
     rate, known = now.rate or 0.0, before.rate or 0.0
-    if (now.failures is not None and before.failures is None) or rate > max(_RISE * known, known + 1.0):
+    rises = rate > max(_RISE * known, known + 1.0) and (rate - known) * math.sqrt(now.seen) > _NO_CHANCE * rate
+    if rises or (now.failures is not None and before.failures is None):
         return AT_ONCE
     return SOON if max(rate, known) >= _SELDOM else AT_LEISURE
 

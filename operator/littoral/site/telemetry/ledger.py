@@ -21,6 +21,9 @@ STALE: Final = 15.0
 URGENT: Final = 30.0
 """Seconds between two writes that could not wait: a load that comes and goes must not become a stream of them."""
 
+# Seconds between two writes, for each model that is written: of a hundred models one always has news, and all of them
+# are sent.
+_PER_MODEL: Final = 0.6
 _FORGOTTEN: Final = 3600.0  # Seconds of silence after which the Assignment itself is memory enough.
 _DEVICE_MOVED: Final = 0.05
 
@@ -198,7 +201,7 @@ class Ledger:
                 self._urgent_at = at
                 return True
             wait = figures.SOON
-        return at - self._reported_at >= wait
+        return at - self._reported_at >= max(wait, _PER_MODEL * sum(map(len, self._accounts.values())))
 
 
 def _open(model: AssignedModelStatus, *, before: AssignedModelStatus | None, at: float) -> _Account:

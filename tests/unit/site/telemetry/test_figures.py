@@ -147,6 +147,7 @@ def test_what_is_written_is_valid_and_says_the_same_when_read(figures: Figures) 
         pytest.param(BUSY, replace(BUSY, rate=23, seen=60), None, id="chance, with so few requests"),
         pytest.param(replace(BUSY, seen=60), replace(BUSY, rate=21.4), SOON, id="less, but much more certain by now"),
         pytest.param(BUSY, replace(BUSY, rate=40), AT_ONCE, id="a load that rises fast"),
+        pytest.param(BUSY, replace(BUSY, rate=40, seen=40), SOON, id="or that may be chance"),
         pytest.param(BUSY, replace(BUSY, rate=10), SOON, id="a load that falls"),
         pytest.param(BUSY, QUIET, SOON, id="a load that ends"),
         pytest.param(replace(QUIET, rate=0.02, mean=0.01), QUIET, AT_LEISURE, id="hardly a load that ends"),

@@ -127,6 +127,18 @@ def test_a_model_that_is_hardly_asked_waits_longer() -> None:
     assert site.observe(seen(0.05, batches={}), after=1)
 
 
+def test_many_models_are_written_less_often() -> None:
+    site = Site()
+    names = [f"m{number}" for number in range(99)]
+    models = tuple(AssignedModelStatus(name=name, variant="v", digest=DIGEST) for name in ["a", *names])
+    both = AssignmentStatus(servers=(ServerReport(name=SERVER.server, namespace="shop", models=models),))
+    site.write(both)
+    site.observe(seen(20))
+    assert not site.observe(seen(10), after=59)
+    assert site.observe(seen(10), after=1)
+    assert site.observe(seen(100), after=1), "but a load that rises does not wait"
+
+
 def test_one_write_tells_all_the_news() -> None:
     site = Site()
     site.observe(seen(20))
