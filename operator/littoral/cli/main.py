@@ -25,6 +25,7 @@ _FOR_PEOPLE: Final = {
     "completion": _Entry("littoral.cli.completion:completion", "Print the script that completes commands in a shell."),
     "explain": _Entry("littoral.cli.explain:explain", "Say why a Model runs where it does, and why not elsewhere."),
     "plan": _Entry("littoral.cli.plan:plan", "Show what would change, and change nothing."),
+    "simulate": _Entry("littoral.cli.simulate:simulate", "Compare policies on recorded or generated requests."),
     "snapshot": _Entry("littoral.cli.snapshot:snapshot", "Write down what the planner reads of the cluster."),
     "top": _Entry("littoral.cli.top:top", "Show what runs, how busy it is and how fast."),
     "validate": _Entry("littoral.cli.validate:validate", "Check manifests by the API server's rules, and together."),
