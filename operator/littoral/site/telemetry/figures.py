@@ -27,6 +27,7 @@ from littoral.site.telemetry.window import Estimate
 AT_ONCE: Final = 0.0
 SOON: Final = 10.0
 AT_LEISURE: Final = 60.0
+"""How long news may wait, in seconds since the last write."""
 
 _CARE: Final = 0.05  # Relative differences below this interest nobody.
 # How many standard deviations are chance, in units of 1 / sqrt(requests). The 99th percentile of an exponential
