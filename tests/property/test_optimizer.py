@@ -33,7 +33,7 @@ Demand = dict[tuple[ModelKey, str], float | None]
 Rates = dict[RateKey, Speed]
 
 pytestmark = pytest.mark.filterwarnings("error")
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite
@@ -136,11 +136,7 @@ def speed(problem: Problem, key: ModelKey, variant_name: str, accelerator: str, 
     return tuning.default_rate if found is None else found.rate
 
 
-@given(problems())
-@quick
-def test_no_device_core_byte_or_slot_is_given_twice(found: tuple[World, Demand, Rates, Tuning]) -> None:
-    world = found[0]
-    _, decided = solved(found)
+def no_device_core_byte_or_slot_is_given_twice(world: World, problem: Problem, decided: Plan) -> None:
     for name, spec in decided.assignments.items():
         there = world.nodes_by_pool[name]
         taken = Counter[str]()
@@ -156,11 +152,7 @@ def test_no_device_core_byte_or_slot_is_given_twice(found: tuple[World, Demand, 
         assert limit is None or sum(server.replicas for server in spec.servers) <= limit
 
 
-@given(problems())
-@quick
-def test_model_sets_fit_their_device(found: tuple[World, Demand, Rates, Tuning]) -> None:
-    world = found[0]
-    _, decided = solved(found)
+def model_sets_fit_their_device(world: World, problem: Problem, decided: Plan) -> None:
     variants = {(key_of(m), v.name): v for m in world.models for v in m.spec.variants}
     for name, spec in decided.assignments.items():
         for server in spec.servers:
@@ -174,11 +166,8 @@ def test_model_sets_fit_their_device(found: tuple[World, Demand, Rates, Tuning])
             assert float(needed) <= largest
 
 
-@given(problems())
-@quick
-def test_no_server_is_loaded_beyond_its_replicas(found: tuple[World, Demand, Rates, Tuning]) -> None:
+def no_server_is_loaded_beyond_its_replicas(world: World, problem: Problem, decided: Plan) -> None:
     """Over each group of servers that could be one, the shares of their rates add up to their replicas at most."""
-    problem, decided = solved(found)
     load: dict[tuple[str, str, str], float] = defaultdict(float)
     for flow in decided.flows:
         v = next(v for v in problem.models[flow.model].variants if v.name == flow.variant)
@@ -191,10 +180,7 @@ def test_no_server_is_loaded_beyond_its_replicas(found: tuple[World, Demand, Rat
         assert total <= replicas + 1e-6
 
 
-@given(problems())
-@quick
-def test_demand_is_served_or_not_and_nothing_else(found: tuple[World, Demand, Rates, Tuning]) -> None:
-    problem, decided = solved(found)
+def demand_is_served_or_not_and_nothing_else(world: World, problem: Problem, decided: Plan) -> None:
     served: dict[tuple[ModelKey, str | None], float] = defaultdict(float)
     shares: dict[tuple[ModelKey, str | None], float] = defaultdict(float)
     for flow in decided.flows:
@@ -207,10 +193,7 @@ def test_demand_is_served_or_not_and_nothing_else(found: tuple[World, Demand, Ra
         assert shares[key, site] == pytest.approx(amount / asked if asked else 0.0)
 
 
-@given(problems())
-@quick
-def test_flows_go_where_the_model_is_loaded(found: tuple[World, Demand, Rates, Tuning]) -> None:
-    _, decided = solved(found)
+def flows_go_where_the_model_is_loaded(world: World, problem: Problem, decided: Plan) -> None:
     loaded = {
         (ModelKey(server.namespace, served.name), name, served.variant)
         for name, spec in decided.assignments.items()
@@ -220,28 +203,19 @@ def test_flows_go_where_the_model_is_loaded(found: tuple[World, Demand, Rates, T
     assert {(flow.model, flow.pool, flow.variant) for flow in decided.flows} == loaded
 
 
-@given(problems())
-@quick
-def test_what_must_stay_at_its_site_stays(found: tuple[World, Demand, Rates, Tuning]) -> None:
-    problem, decided = solved(found)
+def what_must_stay_at_its_site_stays(world: World, problem: Problem, decided: Plan) -> None:
     for flow in decided.flows:
         if flow.site is not None and problem.models[flow.model].stays(flow.site):
             there = problem.pools[flow.pool]
             assert (there.site, there.shared) == (flow.site, False)
 
 
-@given(problems())
-@quick
-def test_bounds_on_replicas_are_kept(found: tuple[World, Demand, Rates, Tuning]) -> None:
-    problem, decided = solved(found)
+def bounds_on_replicas_are_kept(world: World, problem: Problem, decided: Plan) -> None:
     for key, decision in decided.decisions.items():
         assert sum(p.replicas for p in decision.placements) <= problem.models[key].max_replicas
 
 
-@given(problems())
-@quick
-def test_the_price_is_never_below_the_bound(found: tuple[World, Demand, Rates, Tuning]) -> None:
-    _, decided = solved(found)
+def the_price_is_never_below_the_bound(world: World, problem: Problem, decided: Plan) -> None:
     assert decided.bound <= decided.cost * (1 + 1e-6) + 1e-9
 
 
@@ -368,7 +342,7 @@ def small(draw: st.DrawFn) -> tuple[World, Demand]:
 
 
 @given(small())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_all_is_served_whenever_that_is_possible(found: tuple[World, Demand]) -> None:
     """Compared with trying every split of every Model's replicas over its classes."""
     world, demand = found
@@ -414,12 +388,8 @@ def test_absurd_numbers_are_harmless(asked: dict[tuple[str, str], float | None],
     assert all(decision.shortfall is not None for decision in decided.decisions.values())
 
 
-@given(problems())
-@quick
-def test_every_pool_is_accounted_for(found: tuple[World, Demand, Rates, Tuning]) -> None:
+def every_pool_is_accounted_for(world: World, problem: Problem, decided: Plan) -> None:
     """Each Model is placed in a pool, or the reason why it is not there is given, once."""
-    world = found[0]
-    _, decided = solved(found)
     for decision in decided.decisions.values():
         for there in world.pools:
             here = any(placement.pool == there.name for placement in decision.placements)
@@ -427,10 +397,7 @@ def test_every_pool_is_accounted_for(found: tuple[World, Demand, Rates, Tuning])
             assert here + refused == 1
 
 
-@given(problems())
-@quick
-def test_decisions_and_assignments_agree(found: tuple[World, Demand, Rates, Tuning]) -> None:
-    _, decided = solved(found)
+def decisions_and_assignments_agree(world: World, problem: Problem, decided: Plan) -> None:
     said = {
         (p.pool, key.namespace, p.server, key.name, p.variant, p.replicas)
         for key, decision in decided.decisions.items()
@@ -443,3 +410,25 @@ def test_decisions_and_assignments_agree(found: tuple[World, Demand, Rates, Tuni
         for served in server.models
     }
     assert said == assigned
+
+
+SOUND = (
+    no_device_core_byte_or_slot_is_given_twice,
+    model_sets_fit_their_device,
+    no_server_is_loaded_beyond_its_replicas,
+    demand_is_served_or_not_and_nothing_else,
+    flows_go_where_the_model_is_loaded,
+    what_must_stay_at_its_site_stays,
+    bounds_on_replicas_are_kept,
+    the_price_is_never_below_the_bound,
+    every_pool_is_accounted_for,
+    decisions_and_assignments_agree,
+)
+
+
+@given(problems())
+@settings(quick, max_examples=120)
+def test_every_plan_is_sound(found: tuple[World, Demand, Rates, Tuning]) -> None:
+    problem, decided = solved(found)
+    for holds in SOUND:
+        holds(found[0], problem, decided)

@@ -155,6 +155,7 @@ class _Reader:
         for (key, site), amount in problem.demand.items():
             self._known[key][site] = amount
         self._reach: dict[str, list[tuple[PoolFacts, float]]] = {}
+        self._through_shared: dict[object, tuple[Option, ...]] = {}
 
     def of(self, model: ModelFacts) -> list[Demand]:
         """The demands of one Model."""
@@ -195,17 +196,33 @@ class _Reader:
         if reach is None:
             self._reach[site] = reach = list(self._reachable(site))
         stays = model.stays(site)
-        near: list[Option] = []
-        far: list[Option] = []
-        for pool, trip in reach:
-            if not stays or (pool.site == site and not pool.shared):
-                (far if pool.shared else near).extend(self._variants(model, pool, site=site, trip=trip))
-        if len(far) > 1:
+        near = tuple(
+            option
+            for pool, trip in reach
+            if not pool.shared and (pool.site == site or not stays)
+            for option in self._variants(model, pool, site=site, trip=trip)
+        )
+        far = () if stays else self._far(model, site, [pair for pair in reach if pair[0].shared])
+        if any(not option.late for option in (*near, *far)):
+            near = tuple(option for option in near if not option.late)
+            if any(option.late for option in far):
+                far = tuple(option for option in far if not option.late)
+        return near, far
+
+    def _far(self, model: ModelFacts, site: str, reach: Sequence[tuple[PoolFacts, float]]) -> tuple[Option, ...]:
+        """The ways through shared pools: the same objects for all sites from which they look the same."""
+        late = any(trip > 0 and self._too_far(model, site, trip) for _, trip in reach)
+        key = (model.key, site if late else "", tuple((pool.name, trip) for pool, trip in reach))
+        found = self._through_shared.get(key)
+        if found is None:
             # Among equals each namespace has its own favourite, so that they do not all crowd into the first.
-            far.sort(key=lambda option: (option.late, crc32(f"{model.key.namespace}/{option.pool}".encode())))
-        if all(option.late for option in (*near, *far)):
-            return tuple(near), tuple(far)
-        return tuple(o for o in near if not o.late), tuple(o for o in far if not o.late)
+            favourites = sorted(
+                reach, key=lambda pair: (pair[1], crc32(f"{model.key.namespace}/{pair[0].name}".encode()))
+            )
+            self._through_shared[key] = found = tuple(
+                option for pool, trip in favourites for option in self._variants(model, pool, site=site, trip=trip)
+            )
+        return found
 
     def _reachable(self, site: str) -> Iterator[tuple[PoolFacts, float]]:
         """The pools that requests of a site can come to, with the seconds of the way there and back."""

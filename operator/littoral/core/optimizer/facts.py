@@ -146,7 +146,7 @@ class PoolFacts:
     def hosts(self, accelerator: str, selectors: Sequence[NodeSelector]) -> tuple[int, ...]:
         """The nodes that have the device and satisfy all selectors, by index, those without accelerators first for
         `cpu`, so that servers without need leave the others their cores."""
-        key = (accelerator, tuple(id(selector) for selector in selectors))
+        key = (accelerator, tuple(map(id, selectors)) if selectors else ())
         found = self._hosts.get(key)
         if found is None:
             fitting = [

@@ -174,26 +174,26 @@ class Loading:
         if len(numbers) == 1:
             return numbers[0], amount
         options = demand.options
-        slacks = {number: self._slack(demand, options[number]) * options[number].rate for number in numbers}
+        room = {number: self._room(demand, options[number]) for number in numbers}
         best, best_cost = (numbers[0], amount), math.inf
         for number in numbers:
-            cost = self._estimate(options[number], amount, slacks[number])
+            cost = self._estimate(options[number], amount, *room[number])
             if cost < best_cost * _CHEAPER:
                 best, best_cost = (number, amount), cost
-        for number, slack in slacks.items():
+        for number, (slack, move) in room.items():
             if not 0 < slack < amount * (1 - SLACK):
                 continue
             for other in numbers:
                 if other != number:
-                    cost = options[number].move + self._estimate(options[other], amount - slack, slacks[other])
+                    cost = move + self._estimate(options[other], amount - slack, *room[other])
                     if cost < best_cost * _CHEAPER:
                         best, best_cost = (number, slack), cost
         return best
 
-    def _slack(self, demand: Demand, option: Option) -> float:
-        """Replicas' worth that running servers could still take of the demand."""
+    def _room(self, demand: Demand, option: Option) -> tuple[float, float]:
+        """How many requests/s running servers could still take of the demand, and what loading it there costs."""
         if option.shared and self._part.fluid:
-            return 0.0
+            return 0.0, option.move
         other: Draft | None = None
         slack, held = 0.0, False
         for draft in self._group(demand, option):
@@ -202,15 +202,17 @@ class Loading:
                 other = other or draft
             elif member[1] is option.variant:
                 slack, held = slack + draft.slack, True
-        if not held and other is not None and not self._frozen:
-            slack = other.slack
-        return max(0.0, slack)
+        if held:
+            return max(0.0, slack) * option.rate, 0.0
+        if other is None or self._frozen:
+            return 0.0, option.move
+        return max(0.0, other.slack) * option.rate, option.move
 
-    def _estimate(self, option: Option, amount: float, slack: float) -> float:
+    def _estimate(self, option: Option, amount: float, slack: float, move: float) -> float:
         """What it costs to serve the amount with one option, whose running servers have some slack."""
         if option.shared and self._part.fluid:
-            return option.move + option.price * amount / option.rate
-        return option.move + option.price * max(0, math.ceil((amount - slack) / option.rate - SLACK))
+            return move + option.price * amount / option.rate
+        return move + option.price * max(0, math.ceil((amount - slack) / option.rate - SLACK))
 
     def _group(self, demand: Demand, option: Option) -> list[Draft]:
         return self._yards[option.pool].groups[demand.model.key.namespace, option.variant.accelerator]

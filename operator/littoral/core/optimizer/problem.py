@@ -68,7 +68,7 @@ class Tuning:
     hysteresis: float = 0.05
     scale_down_after: float = 300.0
     whole: int = 60
-    retries: int = 24
+    retries: int = 8
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -22,6 +22,7 @@ Hurry = Callable[[], bool]
 _COMBINATIONS_MOST: Final = 256
 _WORK_MOST: Final = 4_000
 _CLOSE: Final = 0.005
+_POLISH_MOST: Final = 3
 
 
 def never() -> bool:
@@ -44,12 +45,21 @@ class _Search:
         self._problem = problem
         self._seeds = seeds
         self._hurry = hurry
+        self._pinned: Seeds = {
+            pool: [server for server in servers if not server.settled] for pool, servers in seeds.items()
+        }
         # An attempt takes time that grows with the part; a bound on their product bounds the time.
         self._tries = min(problem.tuning.retries, _WORK_MOST // max(1, len(part.demands)))
 
     def run(self) -> Outcome:
-        # 1. As if nothing ran: what can be served at all.
+        # 1. As if nothing ran, but what changed a moment ago: what can be served at all.
         best = self._serve_more(self._load())
+        if any(self._pinned.values()):
+            pinned = self._serve_more(self._load(seeds=self._pinned), seeds=self._pinned)
+            if lesser(pinned.served, best.served):
+                self._pinned = {}
+            else:
+                best = pinned
         if self._hurry():
             return self._settle(best, bound=0.0)
 
@@ -59,12 +69,22 @@ class _Search:
         if relaxed is not None:
             bound = relaxed.bound
             if best.cost > bound * (1 + _CLOSE):
-                guided = self._load(guide=relaxed.shares)
+                guided = self._load(guide=relaxed.shares, seeds=self._pinned)
                 better = _cheaper(best, guided)
                 best = self._cost_less(better, bound=bound, guide=relaxed.shares if better is guided else {})
 
         # 3. What runs now, if it is about as good.
-        return self._settle(best, bound=bound)
+        return self._settle(self._polish(best), bound=bound)
+
+    def _polish(self, best: Outcome) -> Outcome:
+        """Route over the servers found as the next plan will, so that it finds nothing to change."""
+        for _ in range(_POLISH_MOST):
+            seeds = _as_current(best)
+            routed = self._load(seeds=seeds, frozen=True)
+            if lesser(routed.served, best.served) or _shape(routed) == _shape(best):
+                break
+            best = routed
+        return best
 
     def _load(
         self,
@@ -134,7 +154,7 @@ class _Search:
                     continue
                 tries -= 1
                 capped = {**caps, group: replicas - 1}
-                found = self._load(caps=capped, guide=guide)
+                found = self._load(caps=capped, guide=guide, seeds=self._pinned)
                 if _cheaper(best, found) is found:
                     best, caps, improved = found, capped, True
                     break
@@ -169,3 +189,28 @@ def _idlest(outcome: Outcome) -> list[tuple[Group, int]]:
         replicas[group] += draft.replicas
         waste[group] += draft.slack * draft.price
     return sorted(replicas.items(), key=lambda it: (-waste[it[0]], it[0]))
+
+
+def _as_current(outcome: Outcome) -> Seeds:
+    """The servers of an outcome as they will be seen once they run."""
+    seeds: dict[str, list[CurrentServer]] = defaultdict(list)
+    for draft in outcome.drafts:
+        seeds[draft.pool].append(
+            CurrentServer(
+                name=draft.name,
+                namespace=draft.namespace,
+                accelerator=draft.accelerator,
+                replicas=draft.replicas,
+                models={key.name: variant.name for key, (_, variant) in draft.members.items()},
+                settled=not draft.least,
+            )
+        )
+    return seeds
+
+
+def _shape(outcome: Outcome) -> list[tuple[object, ...]]:
+    """Equal for outcomes with the same servers."""
+    return sorted(
+        (draft.pool, draft.namespace, draft.accelerator, draft.replicas, tuple(sorted(draft.members)))
+        for draft in outcome.drafts
+    )

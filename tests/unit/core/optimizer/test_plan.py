@@ -1,0 +1,278 @@
+"""The planner's decisions, one by one: what runs where, how many, where requests go, and which reasons are given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import pytest
+
+from littoral.api.assignment import Assignment
+from littoral.core.optimizer import Memo, RateKey, Speed, Tuning, build_problem, plan
+from littoral.core.plan import Plan, Reason
+from littoral.core.world import ModelKey, World
+from tests.support.objects import model, node, pool, slo, variant
+
+GPU = variant("trt", accelerator="nvidia-gpu", backend="tensorrt")
+NPU = variant("npu", accelerator="intel-npu", backend="openvino")
+CPU = variant("cpu")
+GPU_NODE: dict[str, Any] = {"extended": {"nvidia.com/gpu": 1}, "labels": {"nvidia.com/gpu.memory": "8192"}}
+DIGITS = ModelKey("shop", "digits")
+OCR = ModelKey("shop", "ocr")
+
+
+def servers(decided: Plan) -> list[tuple[str, str, int, list[str]]]:
+    """(pool, class, replicas, Models) of every server."""
+    return [
+        (name, server.accelerator, server.replicas, [served.name for served in server.models])
+        for name, spec in sorted(decided.assignments.items())
+        for server in spec.servers
+    ]
+
+
+def flows(decided: Plan, key: ModelKey = DIGITS) -> list[tuple[str | None, str, str, float]]:
+    """(site, pool, variant, share) of what goes where."""
+    return [(f.site, f.pool, f.variant, round(f.share, 3)) for f in decided.flows if f.model == key]
+
+
+def reasons(decided: Plan, key: ModelKey = DIGITS) -> list[tuple[str, str | None, Reason]]:
+    """(pool, variant, reason) of every rejection."""
+    return [(r.pool, r.variant, r.reason) for r in decided.decisions[key].rejections]
+
+
+def applied(decided: Plan) -> list[Assignment]:
+    return [Assignment.parse({"metadata": {"name": n}, "spec": s.dump()}) for n, s in decided.assignments.items()]
+
+
+def world(*models: Any, slos: Sequence[Any] = (), nodes: Sequence[Any] | None = None) -> World:
+    """One edge node with a GPU, and two nodes in the cloud."""
+    return World(
+        models=models or (model(variants=[GPU, CPU]),),
+        slos=tuple(slos),
+        pools=(pool("cloud", tier="cloud"), pool("edge")),
+        nodes=tuple(
+            nodes if nodes is not None else (node("c1", pool="cloud"), node("c2", pool="cloud"), node("e", **GPU_NODE))
+        ),
+    )
+
+
+def test_unknown_demand_keeps_one_replica_at_the_edge_in_the_preferred_variant() -> None:
+    assert servers(plan(build_problem(world()))) == [("edge", "nvidia-gpu", 1, ["digits"])]
+
+
+def test_where_no_edge_can_run_it_the_cloud_does() -> None:
+    decided = plan(build_problem(world(nodes=[node("c", pool="cloud")])))
+    assert servers(decided) == [("cloud", "cpu", 1, ["digits"])]
+    assert ("edge", None, Reason.NO_VARIANT_FITS) in reasons(decided)
+
+
+def test_replicas_follow_demand_and_rate() -> None:
+    decided = plan(
+        build_problem(
+            world(model(variants=[CPU])),
+            demand={(DIGITS, "edge"): 70.0},
+            rates={RateKey(DIGITS, "cpu", "cpu", "edge"): Speed(20.0)},
+        )
+    )
+    assert servers(decided) == [("edge", "cpu", 4, ["digits"])]
+    assert flows(decided) == [("edge", "edge", "cpu", 1.0)]
+    assert "4 replicas for a load of 3.5" in decided.decisions[DIGITS].placements[0].message
+
+
+def test_known_to_be_idle_scales_to_zero() -> None:
+    decided = plan(build_problem(world(), demand={(DIGITS, "edge"): 0.0}))
+    assert servers(decided) == []
+    assert reasons(decided)[-1] == ("cloud", None, Reason.NOT_NEEDED)
+
+
+def test_a_floor_is_demand() -> None:
+    asked = slo(demand={"floor": "30"})
+    decided = plan(build_problem(world(model(variants=[CPU]), slos=[asked]), demand={(DIGITS, "edge"): 0.0}))
+    assert servers(decided) == [("edge", "cpu", 3, ["digits"])]
+
+
+def test_the_least_replicas_are_kept_whatever_the_load() -> None:
+    kept = model(variants=[CPU], scaling={"minReplicas": 2})
+    assert servers(plan(build_problem(world(kept), demand={(DIGITS, "edge"): 0.0}))) == [("edge", "cpu", 2, ["digits"])]
+
+
+def test_what_the_edge_cannot_take_goes_to_the_cloud() -> None:
+    small = [node("c", pool="cloud", cpu=8.0), node("e", cpu=1.0)]
+    decided = plan(
+        build_problem(world(model(variants=[variant("cpu", cpu="1")]), nodes=small), demand={(DIGITS, "edge"): 40.0})
+    )
+    assert flows(decided) == [("edge", "edge", "cpu", 0.25), ("edge", "cloud", "cpu", 0.75)]
+
+
+def test_what_must_stay_is_rather_not_served() -> None:
+    small = [node("c", pool="cloud", cpu=8.0), node("e", cpu=1.0)]
+    asked = world(model(variants=[variant("cpu", cpu="1")]), slos=[slo(overflow="Never")], nodes=small)
+    decided = plan(build_problem(asked, demand={(DIGITS, "edge"): 40.0}))
+    assert flows(decided) == [("edge", "edge", "cpu", 0.25)]
+    decision = decided.decisions[DIGITS]
+    assert (decision.demand, decision.served) == (40.0, 10.0)
+    assert decision.shortfall == (
+        "30 of 40 requests/s at site edge are not served: 3 more replicas of cpu on cpu would do"
+    )
+
+
+def test_the_more_important_model_gets_the_device() -> None:
+    low = model("low", variants=[GPU], priority=1, namespace="a")
+    high = model("high", variants=[GPU], priority=2, namespace="b")
+    demand = {(ModelKey("a", "low"), "edge"): 5.0, (ModelKey("b", "high"), "edge"): 5.0}
+    decided = plan(build_problem(world(low, high), demand=demand))
+    assert servers(decided) == [("edge", "nvidia-gpu", 1, ["high"])]
+    assert reasons(decided, ModelKey("a", "low"))[0] == ("edge", None, Reason.DEVICES_TAKEN)
+
+
+def test_a_model_with_a_choice_makes_room_for_one_without() -> None:
+    both = model("both", variants=[GPU, NPU], priority=2, namespace="a")
+    only = model("only", variants=[GPU], priority=1, namespace="b")
+    there = [node("e", extended={"nvidia.com/gpu": 1, "npu.intel.com/accel": 1})]
+    demand = {(ModelKey("a", "both"), "edge"): 5.0, (ModelKey("b", "only"), "edge"): 5.0}
+    decided = plan(build_problem(world(both, only, nodes=there), demand=demand))
+    assert servers(decided) == [("edge", "intel-npu", 1, ["both"]), ("edge", "nvidia-gpu", 1, ["only"])]
+
+
+def test_models_of_one_namespace_share_a_server_and_its_replicas() -> None:
+    decided = plan(
+        build_problem(
+            world(model(variants=[CPU]), model("ocr", variants=[CPU])),
+            demand={(DIGITS, "edge"): 4.0, (OCR, "edge"): 5.0},
+        )
+    )
+    assert servers(decided) == [("edge", "cpu", 1, ["digits", "ocr"])]
+
+
+def test_model_sets_are_split_where_their_memory_is_too_much_for_one_device() -> None:
+    large = GPU | {"memory": "5Gi"}
+    there = [node("e", extended={"nvidia.com/gpu": 2}, labels={"nvidia.com/gpu.memory": "8192"})]
+    decided = plan(build_problem(world(model(variants=[large]), model("ocr", variants=[large]), nodes=there)))
+    assert servers(decided) == [("edge", "nvidia-gpu", 1, ["ocr"]), ("edge", "nvidia-gpu", 1, ["digits"])] or servers(
+        decided
+    ) == [("edge", "nvidia-gpu", 1, ["digits"]), ("edge", "nvidia-gpu", 1, ["ocr"])]
+    names = [server.name for server in decided.assignments["edge"].servers]
+    assert names == ["triton-edge-2-nvidia-gpu", "triton-edge-nvidia-gpu"]
+
+
+def test_a_second_server_never_takes_the_name_of_another_pools_first() -> None:
+    large = GPU | {"memory": "5Gi"}
+    there = [node("e", extended={"nvidia.com/gpu": 2}, labels={"nvidia.com/gpu.memory": "8192"})]
+    asked = World(
+        models=(model(variants=[large]), model("ocr", variants=[large])),
+        pools=(pool("edge"), pool("edge-2")),
+        nodes=tuple(there),
+    )
+    names = {server.name for server in plan(build_problem(asked)).assignments["edge"].servers}
+    assert names == {"triton-edge-nvidia-gpu", "triton-edge-3-nvidia-gpu"}
+
+
+def test_measured_memory_outranks_what_is_stated() -> None:
+    stated = GPU | {"memory": "1Gi"}
+    problem = build_problem(world(model(variants=[stated, CPU])), memory={(DIGITS, "trt"): 9.0 * 2**30})
+    decided = plan(problem)
+    assert servers(decided) == [("edge", "cpu", 1, ["digits"])]
+
+
+def test_cordoned_nodes_keep_what_they_have_and_get_nothing_new() -> None:
+    before = world(model(variants=[CPU]), nodes=[node("e")])
+    running = applied(plan(build_problem(before, demand={(DIGITS, "edge"): 15.0})))
+    cordoned = world(model(variants=[CPU]), model("ocr", variants=[CPU]), nodes=[node("e", schedulable=False)])
+    decided = plan(build_problem(cordoned, demand={(DIGITS, "edge"): 55.0, (OCR, "edge"): 5.0}, assignments=running))
+    assert servers(decided) == [("edge", "cpu", 2, ["digits"])]
+    assert reasons(decided, OCR)[0] == ("edge", None, Reason.NO_NODE_USABLE)
+
+
+def test_an_inaccurate_variant_is_not_used_where_accuracy_is_asked_for() -> None:
+    asked = slo(minAccuracy="0.8")
+    there = world(model(variants=[GPU | {"accuracy": "0.7"}, CPU | {"accuracy": "0.9"}]), slos=[asked])
+    decided = plan(build_problem(there))
+    assert servers(decided) == [("edge", "cpu", 1, ["digits"])]
+    assert ("edge", "trt", Reason.BELOW_MIN_ACCURACY) in reasons(decided)
+
+
+def test_what_failed_to_load_is_not_tried_there_again() -> None:
+    decided = plan(build_problem(world(), broken=frozenset({(DIGITS, "trt", "edge")})))
+    assert servers(decided) == [("edge", "cpu", 1, ["digits"])]
+    assert ("edge", "trt", Reason.LOAD_FAILED) in reasons(decided)
+
+
+def test_an_slo_that_nobody_can_keep_is_served_as_well_as_can_be() -> None:
+    asked = world(model(variants=[CPU]), slos=[slo(latency="50ms", overflow="Never")])
+    rates = {RateKey(DIGITS, "cpu", "cpu", "edge"): Speed(0.0, saturation=20.0, latency=0.08)}
+    decided = plan(build_problem(asked, demand={(DIGITS, "edge"): 28.0}, rates=rates))
+    assert servers(decided) == [("edge", "cpu", 2, ["digits"])]
+    assert decided.flows[0].late
+    assert decided.decisions[DIGITS].shortfall == (
+        "28 requests/s at site edge are served as well as can be, but not p99 within 50ms: the fastest, cpu in pool "
+        "edge, takes 80ms at low load, 30ms too long; a latency of at least 96ms, or a variant 1.6 times as fast, "
+        "would do"
+    )
+
+
+def test_a_round_trip_longer_than_the_slo_is_no_way_in_time() -> None:
+    far = World(
+        models=(model(variants=[CPU]),),
+        slos=(slo(latency="50ms"),),
+        pools=(pool("cloud", tier="cloud"), pool("edge", network={"roundTrip": {"cloud": "60ms"}})),
+        nodes=(node("c", pool="cloud"), node("e")),
+    )
+    decided = plan(build_problem(far, demand={(DIGITS, "edge"): 500.0}))
+    assert {flow.pool for flow in decided.flows} == {"edge"}
+
+
+def test_another_edge_helps_only_where_the_pool_names_it() -> None:
+    def served(trips: dict[str, str]) -> float:
+        asked = World(
+            models=(model(variants=[CPU]),),
+            pools=(pool("a", network={"roundTrip": trips}), pool("b")),
+            nodes=(node("n", pool="b"),),
+        )
+        return sum(f.rate for f in plan(build_problem(asked, demand={(DIGITS, "a"): 10.0, (DIGITS, "b"): 0.0})).flows)
+
+    assert (served({}), served({"b": "5ms"})) == (0.0, 10.0)
+
+
+class TestChurn:
+    """What runs goes on, unless there is a reason."""
+
+    demand: ClassVar[dict[tuple[ModelKey, str], float | None]] = {(DIGITS, "edge"): 25.0}
+
+    def test_a_little_less_demand_changes_nothing(self) -> None:
+        first = plan(build_problem(world(model(variants=[CPU])), demand=self.demand))
+        again = plan(
+            build_problem(world(model(variants=[CPU])), demand={(DIGITS, "edge"): 21.0}, assignments=applied(first))
+        )
+        assert again.assignments == first.assignments
+
+    @pytest.mark.parametrize(("age", "replicas"), [(10.0, 3), (1000.0, 1)])
+    def test_a_server_shrinks_only_some_time_after_its_last_change(self, age: float, replicas: int) -> None:
+        first = plan(build_problem(world(model(variants=[CPU])), demand=self.demand))
+        ages = {("edge", "shop", "triton-edge-cpu"): age}
+        problem = build_problem(
+            world(model(variants=[CPU])), demand={(DIGITS, "edge"): 1.0}, assignments=applied(first), ages=ages
+        )
+        assert servers(plan(problem)) == [("edge", "cpu", replicas, ["digits"])]
+
+    def test_more_demand_grows_the_server_that_is_there(self) -> None:
+        first = plan(build_problem(world(), demand={(DIGITS, "edge"): 5.0}))
+        name = first.assignments["edge"].servers[0].name
+        again = plan(build_problem(world(), demand={(DIGITS, "edge"): 35.0}, assignments=applied(first)))
+        assert name in {server.name for server in again.assignments["edge"].servers}
+
+    def test_a_memo_saves_the_parts_that_did_not_change(self) -> None:
+        memo = Memo()
+        here, tuning = world(), Tuning(whole=0)
+        first = build_problem(here, demand=self.demand, tuning=tuning)
+        decided = plan(first, memo=memo)
+        kept = dict(memo.solved)
+        same = build_problem(here, demand=dict(self.demand), tuning=tuning, before=first)
+        assert plan(same, memo=memo).assignments == decided.assignments
+        assert memo.solved.keys() == kept.keys()
+        assert all(memo.solved[key] is kept[key] for key in kept)
+
+
+def test_out_of_time_there_is_a_plan_all_the_same() -> None:
+    demand = {(DIGITS, "edge"): 25.0}
+    decided = plan(build_problem(world(), demand=demand), hurry=lambda: True)
+    assert sum(flow.share for flow in decided.flows) == pytest.approx(1.0)
