@@ -107,20 +107,25 @@ def _latency(tenant: Tenant, others: Sequence[Tenant]) -> float:
     # While this tenant has a batch running, so that the others are slowed by it as well.
     activities = _activities(others)
     slowdown = 1 + sum(activity.busy for activity in activities)
-    alone = latency(
+    usual = _slowed(tenant, slowdown)
+    if usual == math.inf:
+        return math.inf
+    # The slowdown is an average. Those in the tail meet another one's batch: it is to them as if that model always ran,
+    # but for no longer than its batch takes.
+    tail = 1 - (tenant.percentile or 0.0) / 100
+    return usual + sum(
+        min(1.0, other.rate * (usual + activity.duration) / tail)
+        * min(activity.duration, _slowed(tenant, slowdown + 1 - activity.busy) - usual)
+        for other, activity in zip(others, activities, strict=True)
+    )
+
+
+def _slowed(tenant: Tenant, slowdown: float) -> float:
+    return latency(
         batch_time=tenant.batch_time.scaled(slowdown),
         max_batch=tenant.max_batch,
         rate=tenant.rate,
         percentile=tenant.percentile,
-    )
-    if not others or alone == math.inf:
-        return alone
-    # The slowdown is an average. Those in the tail meet the others' batches when they run, for as long as they do.
-    tail = 1 - (tenant.percentile or 0.0) / 100
-    own = _activity(tenant, slowdown=slowdown).duration
-    return alone + sum(
-        min(1.0, other.rate * own / tail) * (1 - activity.busy) * min(activity.duration, alone)
-        for other, activity in zip(others, activities, strict=True)
     )
 
 
