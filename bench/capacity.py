@@ -21,7 +21,7 @@ from littoral.sim.batch_service import inoue_bound, solve
 from littoral.sim.queueing import Served, Sharing, SimulatedModel, poisson_arrivals, simulate
 
 # Not those of the table, so that its interpolation is part of the error.
-RATIOS = (0.0, 1.5, 6.0, 20.0, 200.0)
+RATIOS = (0.0, 1.5, 6.0, 50.0)
 MAX_BATCH = (1, 5, 12, 48)
 LOADS = (0.10, 0.30, 0.50, 0.70, 0.90, 0.95)
 PERCENTILES = (50.0, 95.0, 99.0)

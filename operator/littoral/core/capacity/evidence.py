@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Final
@@ -141,37 +141,34 @@ def _level(points: Sequence[_Point], prior: BatchTime) -> float:
 
 def _fit(points: Sequence[_Point]) -> BatchTime:
     """The line with the least relative deviations, those that stand out counting less (Huber 1964)."""
-    trust = [1.0] * len(points)
-    line = _line(points, trust)
+    line = _line(points, [point.weight for point in points])
     for _ in range(_ROUNDS):
-        deviations = list(_deviations(points, line))
+        # Noise grows with the time itself: the one on the line, for a point far below it is no more certain for that.
+        deviations = [abs(point.seconds / line.of(point.items) - 1) for point in points]
         odd = _ODD * max(1.48 * median(deviations), _LEAST_DEVIATION)
-        trust = [min(1.0, odd / deviation) if deviation > 0 else 1.0 for deviation in deviations]
-        line = _line(points, trust)
+        line = _line(
+            points,
+            [
+                point.weight * odd / max(deviation, odd) / line.of(point.items) ** 2
+                for point, deviation in zip(points, deviations, strict=True)
+            ],
+        )
     return line
 
 
-def _deviations(points: Sequence[_Point], line: BatchTime) -> Iterator[float]:
-    return (abs(point.seconds - line.of(point.items)) / point.seconds for point in points)
-
-
-def _line(points: Sequence[_Point], trust: Sequence[float]) -> BatchTime:
-    # Noise grows with the time itself, so each point counts by its relative deviation.
-    weights = [point.weight * each / point.seconds**2 for point, each in zip(points, trust, strict=True)]
+def _line(points: Sequence[_Point], weights: Sequence[float]) -> BatchTime:
+    """The line of least weighted squares among those that are batch times."""
+    weighted = list(zip(points, weights, strict=True))
     total = sum(weights)
-    items = sum(weight * point.items for weight, point in zip(weights, points, strict=True)) / total
-    seconds = sum(weight * point.seconds for weight, point in zip(weights, points, strict=True)) / total
-    spread = sum(weight * (point.items - items) ** 2 for weight, point in zip(weights, points, strict=True))
-    together = sum(
-        weight * (point.items - items) * (point.seconds - seconds)
-        for weight, point in zip(weights, points, strict=True)
-    )
-    least = _LEAST_PER_ITEM * seconds / items
-    slope = max(together / spread if spread > 0 else 0.0, least)
+    items = sum(weight * point.items for point, weight in weighted) / total
+    seconds = sum(weight * point.seconds for point, weight in weighted) / total
+    spread = sum(weight * (point.items - items) ** 2 for point, weight in weighted)
+    together = sum(weight * (point.items - items) * (point.seconds - seconds) for point, weight in weighted)
+    slope = max(together / spread if spread > 0 else 0.0, _LEAST_PER_ITEM * seconds / items)
     if slope * items <= seconds:
         return BatchTime(base=seconds - slope * items, per_item=slope)
     # The best line through the origin.
-    through_origin = sum(
-        weight * point.items * point.seconds for weight, point in zip(weights, points, strict=True)
-    ) / sum(weight * point.items**2 for weight, point in zip(weights, points, strict=True))
-    return BatchTime(base=0.0, per_item=through_origin)
+    squares = sum(weight * point.items**2 for point, weight in weighted)
+    return BatchTime(
+        base=0.0, per_item=sum(weight * point.items * point.seconds for point, weight in weighted) / squares
+    )

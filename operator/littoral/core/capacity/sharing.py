@@ -13,7 +13,7 @@ from typing import Final
 
 from littoral.core.capacity.batch_time import BatchTime
 from littoral.core.capacity.knots import HIGHEST_UTILISATION
-from littoral.core.capacity.latency import latency, max_rate
+from littoral.core.capacity.table import curve
 
 _PRECISION: Final = 1e-4
 _MOST_ROUNDS: Final = 200
@@ -29,6 +29,9 @@ class Tenant:
         rate: items per second.
         percentile: above 0 and below 100; None for the mean.
         budget: seconds.
+
+    Raises:
+        ValueError: the rate is negative or the budget not above 0.
     """
 
     batch_time: BatchTime
@@ -37,6 +40,10 @@ class Tenant:
     percentile: float | None
     budget: float
 
+    def __post_init__(self) -> None:
+        if not (self.rate >= 0 and self.budget > 0):
+            raise ValueError(f"not a rate and a latency budget: {self.rate} and {self.budget} s")
+
     @property
     def share(self) -> float:
         """The part of a server of its own that it needs: its rate, of the highest that meets the budget.
@@ -44,9 +51,7 @@ class Tenant:
         Infinite where no rate meets it. It is what a linear program can add up, and a lower bound: tenants whose shares
         exceed 1 do not fit, and whether the others do says `fits`.
         """
-        most = max_rate(
-            batch_time=self.batch_time, max_batch=self.max_batch, percentile=self.percentile, budget=self.budget
-        )
+        most = curve(self.batch_time, max_batch=self.max_batch, percentile=self.percentile).rate(self.budget)
         return self.rate / most if most > 0 else math.inf
 
     @property
@@ -104,10 +109,16 @@ class _Activity:
 
 
 def _latency(tenant: Tenant, others: Sequence[Tenant]) -> float:
+    alone = curve(tenant.batch_time, max_batch=tenant.max_batch, percentile=tenant.percentile)
+
+    def slowed(slowdown: float) -> float:
+        # A server at half its speed is the same server in a world where time runs twice as fast.
+        return slowdown * alone.latency(tenant.rate * slowdown)
+
     # While this tenant has a batch running, so that the others are slowed by it as well.
     activities = _activities(others)
     slowdown = 1 + sum(activity.busy for activity in activities)
-    usual = _slowed(tenant, slowdown)
+    usual = slowed(slowdown)
     if usual == math.inf:
         return math.inf
     # The slowdown is an average. Those in the tail meet another one's batch: it is to them as if that model always ran,
@@ -115,17 +126,8 @@ def _latency(tenant: Tenant, others: Sequence[Tenant]) -> float:
     tail = 1 - (tenant.percentile or 0.0) / 100
     return usual + sum(
         min(1.0, other.rate * (usual + activity.duration) / tail)
-        * min(activity.duration, _slowed(tenant, slowdown + 1 - activity.busy) - usual)
+        * min(activity.duration, slowed(slowdown + 1 - activity.busy) - usual)
         for other, activity in zip(others, activities, strict=True)
-    )
-
-
-def _slowed(tenant: Tenant, slowdown: float) -> float:
-    return latency(
-        batch_time=tenant.batch_time.scaled(slowdown),
-        max_batch=tenant.max_batch,
-        rate=tenant.rate,
-        percentile=tenant.percentile,
     )
 
 

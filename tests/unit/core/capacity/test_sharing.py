@@ -81,3 +81,9 @@ def test_more_load_than_the_server_has_time_for() -> None:
     assert sum(tenant.utilisation for tenant in tenants) > 1
     assert math.inf in shared_latency(tenants)
     assert not fits(tenants)
+
+
+@pytest.mark.parametrize("bad", [{"rate": -1.0}, {"rate": math.nan}, {"budget": 0.0}, {"budget": math.nan}])
+def test_a_tenant_has_a_rate_and_a_budget(bad: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="not a rate and a latency budget"):
+        replace(SHORT, **bad)
