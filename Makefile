@@ -76,6 +76,7 @@ verify: setup ## Format, lint, types, import contracts, generated files
 	@$(PYTHON) -m littoral.api.crds --format helm --output charts/littoral/templates/crds --check
 	@$(PYTHON) -m lab programs helm > /dev/null
 	@$(PYTHON) manifests/kustomize/render.py --check
+	@$(PYTHON) -m littoral.cli.reference --check
 	@echo "verified"
 
 .PHONY: format
@@ -89,6 +90,7 @@ generate: setup ## Write anew what is generated: CRDs, the chart's CRDs, the API
 	@$(PYTHON) -m littoral.api.crds --format helm --output charts/littoral/templates/crds
 	@$(PYTHON) -m lab programs helm > /dev/null
 	@$(PYTHON) manifests/kustomize/render.py
+	@$(PYTHON) -m littoral.cli.reference
 
 ##@ Lab
 LAB ?= lab

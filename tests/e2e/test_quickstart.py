@@ -113,6 +113,24 @@ def _memory(pod: dict[str, Any]) -> str:
     return str(triton.get("resources", {}).get("requests", {}).get("memory"))
 
 
+def test_what_a_model_does_is_measured(littoral: Littoral) -> None:
+    """Rate, latency and batch times of a real Triton, in the status of the Assignment."""
+    _, test = load()
+    littoral.wait_ready("digits")
+    littoral.wait_answers("digits")
+
+    def measured() -> dict[str, Any]:
+        servers = littoral.cluster.get("assignments.littoral.dev", "cloud")["status"]["servers"]
+        models = [model for each in servers for model in each["models"] if model["name"] == "digits"]
+        found: dict[str, Any] = models[0].get("measured", {})
+        return found
+
+    with under_load(lambda: littoral.connect("digits"), test.images, pause=0.05):
+        littoral.wait(lambda: float(measured().get("rate", "0")) > 5, what="the rate is measured")
+        littoral.wait(lambda: "p99" in measured().get("latency", {}), what="there are enough requests for a p99")
+    assert measured()["batches"][0]["size"] >= 1
+
+
 def test_pods_of_a_server_have_no_credentials_and_no_rights(littoral: Littoral) -> None:
     littoral.wait_ready("digits")
     (pod,) = littoral.servers("triton-edge-cpu")

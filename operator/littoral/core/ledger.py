@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
@@ -53,12 +55,45 @@ class Seat:
     product: str | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Offer:
+    """What some nodes have of one device class.
+
+    Attributes:
+        count: devices, over all nodes.
+        cpu, memory: of the node that has most.
+        device_memory: of the device that has most; infinite where one does not say.
+    """
+
+    count: int = 0
+    resource: str | None = None
+    product: str | None = None
+    cpu: float = 0.0
+    memory: float = 0.0
+    device_memory: float = 0.0
+
+    @classmethod
+    def of(cls, found: Sequence[tuple[Node, Device]]) -> _Offer:
+        """Add up what each node has."""
+        if not found:
+            return cls()
+        return cls(
+            count=sum(device.count for _, device in found),
+            resource=found[0][1].resource,
+            product=found[0][1].product,
+            cpu=max(node.cpu for node, _ in found),
+            memory=max(node.memory for node, _ in found),
+            device_memory=max(math.inf if device.memory is None else device.memory for _, device in found),
+        )
+
+
 class Ledger:
     """Gives Models their seats and never gives the same device twice."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._drafts: dict[_ServerKey, _Draft] = {}
+        self._offers: dict[tuple[str, str, tuple[str, ...]], _Offer] = {}
 
     def take(self, model: Model, *, variant: Variant, pool: NodePool) -> Seat | Rejection:
         """Seat a Model in a pool with one variant, or say what is missing."""
@@ -91,29 +126,15 @@ class Ledger:
         memory = draft.memory + (_MODEL_MEMORY if on_device or stated is None else stated)
         device_memory = draft.device_memory + (stated if on_device and stated is not None else 0)
 
-        nodes = self._world.nodes_by_pool[pool.name]
-        offers = [(node, device) for node in nodes if (device := self._offer(node, variant)) is not None]
-        fitting = [(node, device) for node, device in offers if all(s.matches(node.labels) for s in selectors)]
-        missing = self._missing(
-            pool,
-            variant,
-            nodes=nodes,
-            offers=offers,
-            fitting=fitting,
-            cpu=cpu,
-            memory=memory,
-            device_memory=device_memory,
-        )
+        offer = self._offer(pool, variant.accelerator, selectors)
+        missing = self._missing(pool, variant, offer=offer, cpu=cpu, memory=memory, device_memory=device_memory)
         if missing is not None:
             return missing
-        if (
-            fresh
-            and (full := self._full(pool, variant, devices=sum(device.count for _, device in fitting))) is not None
-        ):
+        if fresh and (full := self._full(pool, variant, devices=offer.count)) is not None:
             return full
 
         draft.selectors, draft.cpu, draft.memory, draft.device_memory = selectors, cpu, memory, device_memory
-        draft.resource = fitting[0][1].resource
+        draft.resource = offer.resource
         draft.models.append(
             ServedModel(
                 name=model.name,
@@ -129,8 +150,8 @@ class Ledger:
             variant=variant,
             pool=pool,
             server=draft,
-            devices=sum(device.count for _, device in fitting),
-            product=fitting[0][1].product,
+            devices=offer.count,
+            product=offer.product,
         )
 
     def scale(self, seats: list[Seat], *, replicas: int) -> None:
@@ -169,17 +190,16 @@ class Ledger:
         pool: NodePool,
         variant: Variant,
         *,
-        nodes: tuple[Node, ...],
-        offers: list[tuple[Node, Device]],
-        fitting: list[tuple[Node, Device]],
+        offer: _Offer,
         cpu: Decimal,
         memory: Decimal,
         device_memory: Decimal,
     ) -> Rejection | None:
-        if not nodes:
+        if not self._world.nodes_by_pool[pool.name]:
             where = f"member cluster {pool.spec.member} has not reported any" if pool.spec.member else "it selects none"
             return self._refuse(pool, variant, Reason.NO_NODE, f"pool {pool.name} has no node: {where}")
-        if not offers:
+        alone = () if variant.node_selector is None else (variant.node_selector,)
+        if not self._offer(pool, variant.accelerator, alone).count:
             selected = " that its nodeSelector selects" if variant.node_selector is not None else ""
             return self._refuse(
                 pool,
@@ -187,7 +207,7 @@ class Ledger:
                 Reason.NO_DEVICE,
                 f"no node of pool {pool.name} has {variant.accelerator}{selected}",
             )
-        if not fitting:
+        if not offer.count:
             return self._refuse(
                 pool,
                 variant,
@@ -195,31 +215,28 @@ class Ledger:
                 f"no node of pool {pool.name} satisfies the nodeSelectors of all Models of the namespace that share "
                 f"its {variant.accelerator}",
             )
-        if all(node.cpu < cpu for node, _ in fitting):
-            most = max(node.cpu for node, _ in fitting)
+        if offer.cpu < cpu:
             return self._refuse(
                 pool,
                 variant,
                 Reason.INSUFFICIENT_CPU,
-                f"the server would need {format_quantity(cpu)} cores, and the largest node has {most:g}",
+                f"the server would need {format_quantity(cpu)} cores, and the largest node has {offer.cpu:g}",
             )
-        if all(node.memory < memory for node, _ in fitting):
-            most = max(node.memory for node, _ in fitting)
+        if offer.memory < memory:
             return self._refuse(
                 pool,
                 variant,
                 Reason.INSUFFICIENT_MEMORY,
                 f"the server would need {format_quantity(memory, binary=True)} of memory, and the largest node has "
-                f"{most / 2**20:.0f}Mi",
+                f"{offer.memory / 2**20:.0f}Mi",
             )
-        sizes = [device.memory for _, device in fitting]
-        if all(size is not None and size < device_memory for size in sizes):
+        if offer.device_memory < device_memory:
             return self._refuse(
                 pool,
                 variant,
                 Reason.INSUFFICIENT_MEMORY,
                 f"its Models would need {format_quantity(device_memory, binary=True)} of {variant.accelerator} memory, "
-                f"and the largest has {max(size or 0 for size in sizes) / 2**20:.0f}Mi",
+                f"and the largest has {offer.device_memory / 2**20:.0f}Mi",
             )
         return None
 
@@ -241,11 +258,18 @@ class Ledger:
             )
         return None
 
-    def _offer(self, node: Node, variant: Variant) -> Device | None:
-        if variant.node_selector is not None and not variant.node_selector.matches(node.labels):
-            return None
-        devices = self._world.devices.devices(node)
-        return next((device for device in devices if device.device_class == variant.accelerator), None)
+    def _offer(self, pool: NodePool, accelerator: str, selectors: tuple[NodeSelector, ...]) -> _Offer:
+        """What the nodes of a pool that satisfy all selectors have of a class. A thousand Models ask the same."""
+        key = (pool.name, accelerator, tuple(selector.model_dump_json() for selector in selectors))
+        if key not in self._offers:
+            self._offers[key] = _Offer.of(
+                [
+                    (node, devices[accelerator])
+                    for node, devices in self._world.devices_by_pool[pool.name]
+                    if accelerator in devices and all(selector.matches(node.labels) for selector in selectors)
+                ]
+            )
+        return self._offers[key]
 
     def _can_grow(self, seat: Seat) -> bool:
         if self._servers_left(seat.pool) <= 0:

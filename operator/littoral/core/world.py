@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 from littoral.api.latencyslo import LatencySLO
 from littoral.api.model import Model
 from littoral.api.nodepool import NodePool
-from littoral.core.hardware import DeviceTable, Node, default_device_table
+from littoral.core.hardware import Device, DeviceTable, Node, default_device_table
 
 
 class ModelKey(NamedTuple):
@@ -53,6 +54,16 @@ class World:
             if owner is not None:
                 owned[owner.name].append(node)
         return {name: tuple(nodes) for name, nodes in owned.items()}
+
+    @cached_property
+    def devices_by_pool(self) -> dict[str, tuple[tuple[Node, Mapping[str, Device]], ...]]:
+        """The nodes of each pool with what they offer, by device class."""
+        return {
+            name: tuple(
+                (node, {device.device_class: device for device in self.devices.devices(node)}) for node in nodes
+            )
+            for name, nodes in self.nodes_by_pool.items()
+        }
 
 
 def key_of(model: Model) -> ModelKey:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from littoral.cluster.events import EventRecorder
 from littoral.cluster.informer import Informer
 from littoral.cluster.kinds import Kinds
 from littoral.cluster.resources import ASSIGNMENTS, NODES
-from littoral.cluster.status import refuse_malformed, write_status
+from littoral.cluster.status import refuse_malformed, write_statuses
 from littoral.core.hardware import DeviceTable, Node
 from littoral.core.plan import Plan
 from littoral.core.planner import plan
@@ -106,21 +106,20 @@ class Reconciler:
     async def _tell(self, world: World, decided: Plan) -> bool:
         now = datetime.now(UTC)
         assignments = {assignment.name: assignment for assignment in self._kinds.assignments.objects()}
+        # The snapshot is immutable, so that the statuses can be computed off the event loop, too.
+        models = await asyncio.to_thread(_model_statuses, world, decided, assignments, now)
         done = True
-        for model in world.models:
-            status = model_status(
-                model, decision=decided.decisions[key_of(model)], world=world, assignments=assignments, now=now
-            )
-            if await write_status(self._client, model, status, manager=FIELD_MANAGER):
+        for model, status, written in await write_statuses(self._client, models, manager=FIELD_MANAGER):
+            done &= written
+            if written:
                 await self._announce(model, status)
-            else:
-                done = False
-        for slo in world.slos:
-            done &= await write_status(self._client, slo, slo_status(slo, world=world, now=now), manager=FIELD_MANAGER)
-        for pool in world.pools:
-            done &= await write_status(
-                self._client, pool, pool_status(pool, world=world, now=now), manager=FIELD_MANAGER
-            )
+        slos = [(slo, slo_status(slo, world=world, now=now)) for slo in world.slos]
+        pools = [(pool, pool_status(pool, world=world, now=now)) for pool in world.pools]
+        for _, _, written in (
+            *await write_statuses(self._client, slos, manager=FIELD_MANAGER),
+            *await write_statuses(self._client, pools, manager=FIELD_MANAGER),
+        ):
+            done &= written
         for malformed in self._kinds.malformed():
             done &= await refuse_malformed(self._client, malformed, manager=FIELD_MANAGER, now=now)
         return done
@@ -138,6 +137,16 @@ class Reconciler:
             action="Place",
             note=after.message,
         )
+
+
+def _model_statuses(
+    world: World, decided: Plan, assignments: Mapping[str, Assignment], now: datetime
+) -> list[tuple[Model, ModelStatus]]:
+    decisions = decided.decisions
+    return [
+        (each, model_status(each, decision=decisions[key_of(each)], world=world, assignments=assignments, now=now))
+        for each in world.models
+    ]
 
 
 def _assignment(pool: NodePool, spec: AssignmentSpec) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from littoral.site.agents import Agents
 from littoral.site.desired import ChildKey, desired_children
 from littoral.site.readiness import pod_patch, resize_patch
 from littoral.site.report import report
+from littoral.site.telemetry import Telemetry
 from littoral.site.views import PodView, essence, trouble_of_deployment
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Reconciler:
         }
         self._pods = Informer(client, PODS, keep=PodView.from_object, on_change=on_change, label_selector=_OURS)
         self._agents = Agents(on_change=on_change)
+        self._telemetry = Telemetry(on_change=on_change)
 
     @property
     def informers(self) -> list[Informer[Object] | Informer[PodView]]:
@@ -58,7 +60,8 @@ class Reconciler:
         return [*self._children.values(), self._pods]
 
     async def close(self) -> None:
-        """Stop following the agents."""
+        """Stop following the agents and their Tritons."""
+        await self._telemetry.close()
         await self._agents.close()
 
     async def step(self) -> bool:
@@ -78,6 +81,7 @@ class Reconciler:
         # 4. Lead clients to the Pods that are ready for each model, and away from those that are not.
         pods = self._pods.values()
         self._agents.follow(pods)
+        self._telemetry.follow(pods, self._agents.statuses)
         led = await self._lead(assignments, pods)
 
         # 5. Report.
@@ -89,6 +93,7 @@ class Reconciler:
             status = report(
                 assignment, pods=pods, statuses=self._agents.statuses, troubles=troubles, now=datetime.now(UTC)
             )
+            status = self._telemetry.annotate(assignment, status)
             reported &= await write_status(self._client, assignment, status, manager=FIELD_MANAGER)
         return clean and led and reported and not troubles
 
