@@ -104,21 +104,21 @@ class Plan:
         decisions: for each Model, where it is placed and where not.
         flows: what share of each (Model, site)'s demand goes where; the rest is not served.
         price: of all replicas for an hour.
-        moves: what loading Models where they are not costs, once, in the same currency.
-        bound: no plan that serves as much has a lower sum of price and moves.
+        loading: what it costs that Models are loaded where they are, in the same currency.
+        bound: no plan that serves as much has a lower sum of price and loading.
     """
 
     assignments: Mapping[str, AssignmentSpec]
     decisions: Mapping[ModelKey, Decision]
     flows: tuple[Flow, ...] = ()
     price: float = 0.0
-    moves: float = 0.0
+    loading: float = 0.0
     bound: float = 0.0
 
     @property
     def cost(self) -> float:
         """What plans that serve alike are compared by."""
-        return self.price + self.moves
+        return self.price + self.loading
 
     @property
     def gap(self) -> float:

@@ -26,7 +26,6 @@ Placed = tuple[Draft, Server]
 class _Rendered:
     pool: PoolFacts
     current: tuple[object, ...]
-    neighbours: frozenset[str]
     drafts: tuple[Draft, ...]
     placed: tuple[Placed, ...]
     spec: AssignmentSpec
@@ -37,6 +36,7 @@ class Fleet:
     """The Assignments of the last plan, so that those that did not change are not made anew."""
 
     pools: dict[str, _Rendered] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
 
     @property
     def placed(self) -> Iterable[Placed]:
@@ -51,17 +51,17 @@ def render(problem: Problem, drafts: Iterable[Draft], *, fleet: Fleet) -> dict[s
         by_pool[draft.pool].append(draft)
     pools: dict[str, _Rendered] = {}
     everyone = frozenset(problem.pools)
+    known_pools = fleet.pools if fleet.names == everyone else {}
     for name, facts in problem.pools.items():
         mine = tuple(by_pool.get(name, ()))
         running = problem.current.get(name, _NOTHING)
-        known = fleet.pools.get(name)
+        known = known_pools.get(name)
         if (
             known is not None
             and known.pool is facts
             and len(known.drafts) == len(mine)
             and all(a is b for a, b in zip(known.drafts, mine, strict=True))
             and known.current == running.content
-            and known.neighbours == everyone
         ):
             pools[name] = known
             continue
@@ -69,7 +69,6 @@ def render(problem: Problem, drafts: Iterable[Draft], *, fleet: Fleet) -> dict[s
         pools[name] = _Rendered(
             pool=facts,
             current=running.content,
-            neighbours=everyone,
             drafts=mine,
             placed=placed,
             spec=AssignmentSpec(
@@ -80,7 +79,7 @@ def render(problem: Problem, drafts: Iterable[Draft], *, fleet: Fleet) -> dict[s
                 servers=tuple(sorted((server for _, server in placed), key=lambda it: (it.namespace, it.name))),
             ),
         )
-    fleet.pools = pools
+    fleet.pools, fleet.names = pools, everyone
     return {name: rendered.spec for name, rendered in pools.items()}
 
 

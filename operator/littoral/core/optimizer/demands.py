@@ -10,7 +10,7 @@ from typing import Final
 from zlib import crc32
 
 from littoral.core.optimizer.facts import ModelFacts, PoolFacts, VariantFacts
-from littoral.core.optimizer.problem import Problem, RateKey, Running
+from littoral.core.optimizer.problem import Problem, RateKey
 from littoral.core.plan import Reason
 from littoral.core.world import ModelKey
 
@@ -25,7 +25,7 @@ class Option:
     Attributes:
         rate: requests/s that one replica can take of it.
         price: of one replica for an hour.
-        move: what it costs that the Model is not loaded there, in the currency of prices; 0 where it is.
+        loading: what it costs to have the Model there at all, in the currency of prices.
         late: whether the SLO is not kept even so: best effort.
     """
 
@@ -33,7 +33,7 @@ class Option:
     variant: VariantFacts
     rate: float
     price: float
-    move: float
+    loading: float
     shared: bool
     late: bool
 
@@ -73,7 +73,7 @@ class Demand:
             return self
 
         def cost(option: Option) -> float:
-            return option.move + option.price * self.amount / option.rate
+            return option.loading + option.price * self.amount / option.rate
 
         return self.through((*self.near, min(self.far, key=cost)), self.amount)
 
@@ -88,7 +88,8 @@ def _demand(
     model: ModelFacts, site: str | None, amount: float, *, near: Sequence[Option], far: tuple[Option, ...]
 ) -> Demand:
     homes = tuple(dict.fromkeys(option.pool for option in near))
-    order = (*model.order, site or "", amount > 0, homes)
+    # What must be present comes first among equals: then what has load can use the servers that are there anyway.
+    order = (-model.priority, amount > 0, model.key, site or "", homes)
     return Demand(model, site, amount, amount, amount <= 0, (*near, *far), far, homes, order)
 
 
@@ -134,10 +135,6 @@ def _touched(old: Problem, new: Problem) -> set[ModelKey] | None:
         sites = {pool.site for pool in changed}
         touched |= {pair[0] for pair in new.demand if pair[1] in sites}
         touched |= {key for key, model in new.models.items() if any(model.wanted_at(site) for site in sites)}
-    for name in old.current.keys() | new.current.keys():
-        was, is_now = old.current.get(name, Running()), new.current.get(name, Running())
-        if was is not is_now:
-            touched |= {key for key, _ in was.loaded ^ is_now.loaded}
     return touched
 
 
@@ -267,10 +264,7 @@ class _Reader:
             saturation = 0.0 if speed is None else _positive(speed.saturation)
             rate = (saturation or problem.tuning.default_rate) * problem.tuning.best_effort
         price = problem.price(pool, variant.accelerator)
-        running = problem.current.get(pool.name)
-        loaded = running is not None and (model.key, variant.name) in running.loaded
-        move = 0.0 if loaded else problem.tuning.move_cost * price
-        return Option(pool.name, variant, rate, price, move, pool.shared, late)
+        return Option(pool.name, variant, rate, price, problem.tuning.loading_cost * price, pool.shared, late)
 
 
 def barred(model: ModelFacts, pool: PoolFacts) -> tuple[Reason, str] | None:

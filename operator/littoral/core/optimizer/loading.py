@@ -42,7 +42,7 @@ class Outcome:
         loads: what goes where; those to shared pools outside the part (`fluid`) are still to be planned.
         served: of each demand, the share that is served, between 0 and 1 (see `full`).
         price: of all replicas for an hour, shared pools outside the part by fractions.
-        moves: what loading costs, in the same currency; only compares plans.
+        loading: what it costs that Models are loaded where they are, in the same currency.
     """
 
     part: Part
@@ -50,19 +50,19 @@ class Outcome:
     loads: tuple[Load, ...]
     served: tuple[float, ...]
     price: float
-    moves: float
+    loading: float
     bound: float = 0.0
 
     @property
-    def near_moves(self) -> float:
-        """What loading costs in the part's own pools."""
+    def near_loading(self) -> float:
+        """The share of `loading` that is for the part's own pools."""
         options = ((load, self.part.demands[load.demand].options[load.option]) for load in self.loads)
-        return sum(option.move for _, option in options if not (option.shared and self.part.fluid))
+        return sum(option.loading for _, option in options if not (option.shared and self.part.fluid))
 
     @property
     def cost(self) -> float:
         """What plans that serve alike are compared by."""
-        return self.price + self.moves
+        return self.price + self.loading
 
 
 class Loading:
@@ -100,9 +100,10 @@ class Loading:
         self._flows: dict[tuple[int, int], float] = {}
         self._carried: dict[int, dict[ModelKey, float]] = {}
         self._fluid_price = 0.0
-        self._moves = 0.0
+        self._loading = 0.0
         for pool, servers in (seeds or {}).items():
-            for server in servers:
+            # By what they are and not by their names, which are given after planning.
+            for server in sorted(servers, key=lambda it: (it.accelerator, sorted(it.models.items()), it.replicas)):
                 self._seed(self._yards[pool], server)
 
     def run(self) -> Outcome:
@@ -116,7 +117,7 @@ class Loading:
             loads=tuple(Load(demand, option, amount) for (demand, option), amount in sorted(self._flows.items())),
             served=served,
             price=self._fluid_price + sum(draft.price * draft.replicas for draft in drafts),
-            moves=self._moves,
+            loading=self._loading,
         )
 
     def _seed(self, yard: Yard, server: CurrentServer) -> None:
@@ -180,20 +181,20 @@ class Loading:
             cost = self._estimate(options[number], amount, *room[number])
             if cost < best_cost * _CHEAPER:
                 best, best_cost = (number, amount), cost
-        for number, (slack, move) in room.items():
+        for number, (slack, loading) in room.items():
             if not 0 < slack < amount * (1 - SLACK):
                 continue
             for other in numbers:
                 if other != number:
-                    cost = move + self._estimate(options[other], amount - slack, *room[other])
+                    cost = loading + self._estimate(options[other], amount - slack, *room[other])
                     if cost < best_cost * _CHEAPER:
                         best, best_cost = (number, slack), cost
         return best
 
     def _room(self, demand: Demand, option: Option) -> tuple[float, float]:
-        """How many requests/s running servers could still take of the demand, and what loading it there costs."""
+        """How many requests/s running servers could still take of the demand, and what having it there costs."""
         if option.shared and self._part.fluid:
-            return 0.0, option.move
+            return 0.0, option.loading
         other: Draft | None = None
         slack, held = 0.0, False
         for draft in self._group(demand, option):
@@ -205,14 +206,14 @@ class Loading:
         if held:
             return max(0.0, slack) * option.rate, 0.0
         if other is None or self._frozen:
-            return 0.0, option.move
-        return max(0.0, other.slack) * option.rate, option.move
+            return 0.0, option.loading
+        return max(0.0, other.slack) * option.rate, option.loading
 
-    def _estimate(self, option: Option, amount: float, slack: float, move: float) -> float:
+    def _estimate(self, option: Option, amount: float, slack: float, loading: float) -> float:
         """What it costs to serve the amount with one option, whose running servers have some slack."""
         if option.shared and self._part.fluid:
-            return move + option.price * amount / option.rate
-        return move + option.price * max(0, math.ceil((amount - slack) / option.rate - SLACK))
+            return loading + option.price * amount / option.rate
+        return loading + option.price * max(0, math.ceil((amount - slack) / option.rate - SLACK))
 
     def _group(self, demand: Demand, option: Option) -> list[Draft]:
         return self._yards[option.pool].groups[demand.model.key.namespace, option.variant.accelerator]
@@ -255,7 +256,7 @@ class Loading:
 
     def _record(self, index: int, number: int, amount: float, option: Option) -> None:
         if (index, number) not in self._flows:
-            self._moves += option.move
+            self._loading += option.loading
         self._flows[index, number] = self._flows.get((index, number), 0.0) + amount
 
     def _take(self, draft: Draft, demand: Demand, wanted: float) -> float:
@@ -354,6 +355,11 @@ class Loading:
 def full(share: float) -> bool:
     """Whether a demand is served."""
     return share > 1 - 1e-4
+
+
+def preference(share: float) -> int:
+    """By which of its options, by index, a demand is present that is served to this share."""
+    return round((1.0 - share) / _SECOND_BEST)
 
 
 def lesser(left: Sequence[float], right: Sequence[float]) -> bool:

@@ -31,12 +31,14 @@ class _Solved:
     Attributes:
         kept: objects whose ids are in the part's key: no other objects get them as long as these live.
         spill: what it sends to pools outside of it, as demands there.
+        replicas: of each Model on each server.
     """
 
     kept: tuple[object, ...]
     outcome: Outcome
     spill: tuple[Demand, ...]
     flows: tuple[Flow, ...]
+    replicas: tuple[tuple[ModelKey, int], ...]
 
 
 @dataclass(kw_only=True)
@@ -74,7 +76,7 @@ def plan(problem: Problem, *, memo: Memo | None = None, hurry: Hurry = never) ->
         decisions=Decisions(problem, demands=found, placed=tuple(memo.fleet.placed), flows=flows),
         flows=flows,
         price=sum(draft.price * draft.replicas for draft in drafts),
-        moves=sum(part.outcome.near_moves for part in solved),
+        loading=sum(part.outcome.near_loading for part in solved),
         bound=sum(part.outcome.bound for part in solved if part.outcome.part.fluid or len(solved) == 1),
     )
 
@@ -157,7 +159,13 @@ class _Planning:
         known = self._memo.solved.get(key) or self._used.get(key)
         if known is None:
             outcome = solve(part, self._problem, seeds=seeds, hurry=self._hurry)
-            known = _Solved(kept=(part,), outcome=outcome, spill=tuple(_spill(outcome)), flows=tuple(_flows(outcome)))
+            known = _Solved(
+                kept=(part,),
+                outcome=outcome,
+                spill=tuple(_spill(outcome)),
+                flows=tuple(_flows(outcome)),
+                replicas=tuple((key, draft.replicas) for draft in outcome.drafts for key in draft.members),
+            )
         self._used[key] = known
         return known
 
@@ -165,10 +173,8 @@ class _Planning:
         """The Models that have more replicas over all parts than they may."""
         totals: dict[ModelKey, int] = defaultdict(int)
         for part in solved:
-            for draft in part.outcome.drafts:
-                replicas = len(draft.hosts)
-                for key in draft.members:
-                    totals[key] += replicas
+            for key, replicas in part.replicas:
+                totals[key] += replicas
         models = self._problem.models
         return {key for key, total in totals.items() if key in models and total > models[key].max_replicas}
 

@@ -51,7 +51,8 @@ class Tuning:
             hardware at the edge is there anyway.
         default_rate: requests/s that one replica is taken to serve before anything is known of its speed.
         best_effort: share of the saturation rate that a server is given when its SLO cannot be kept anyway.
-        move_cost: what loading a Model where it is not costs, as a share of that replica's price; breaks ties.
+        loading_cost: what having a Model in one more place costs, as a share of a replica's price there: it takes
+            memory, and time to load.
         hysteresis: a plan replaces what runs only when it is cheaper by more than this share.
         scale_down_after: seconds that must have passed since a server last changed before it shrinks.
         whole: most demands that are planned jointly with the shared pools, which is exact; more are planned apart.
@@ -64,7 +65,7 @@ class Tuning:
     cloud_price: float = 1.0
     default_rate: float = 10.0
     best_effort: float = 0.7
-    move_cost: float = 0.02
+    loading_cost: float = 0.02
     hysteresis: float = 0.05
     scale_down_after: float = 300.0
     whole: int = 60
@@ -99,15 +100,6 @@ class Running:
     """What runs in one pool."""
 
     servers: tuple[CurrentServer, ...] = ()
-
-    @cached_property
-    def loaded(self) -> frozenset[tuple[ModelKey, str]]:
-        """The Models that are loaded, with their variants."""
-        return frozenset(
-            (ModelKey(server.namespace, name), variant)
-            for server in self.servers
-            for name, variant in server.models.items()
-        )
 
     @cached_property
     def content(self) -> tuple[object, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 from littoral.core.hardware import CPU
 from littoral.core.optimizer.demands import Part
 from littoral.core.optimizer.facts import SERVER_MEMORY, PoolFacts
-from littoral.core.optimizer.loading import Group
+from littoral.core.optimizer.loading import Group, preference
 from littoral.core.optimizer.problem import Problem
 
 _ITERATIONS_MOST: Final = 200_000
@@ -118,15 +118,17 @@ def relax(part: Part, problem: Problem, *, served: Sequence[float]) -> Relaxed |
             continue
         first = len(costs)
         here: dict[Group, list[int]] = defaultdict(list)
-        for number, option in enumerate(demand.options):
+        # What is present by its n-th option is present by one of the first n.
+        last = len(demand.options) if not demand.presence else 1 + preference(served[index])
+        for number, option in enumerate(demand.options[:last]):
             column = len(costs)
             load = demand.amount * served[index] / option.rate
             names.append((index, number))
             uppers.append(1.0)
             if option.shared and part.fluid:
-                costs.append(option.move + option.price * load)
+                costs.append(option.loading + option.price * load)
                 continue
-            costs.append(option.move)
+            costs.append(option.loading)
             group = (option.pool, demand.model.key.namespace, option.variant.accelerator)
             loads[group].append((column, -load))
             here[group].append(column)

@@ -22,7 +22,7 @@ Hurry = Callable[[], bool]
 _COMBINATIONS_MOST: Final = 256
 _WORK_MOST: Final = 4_000
 _CLOSE: Final = 0.005
-_POLISH_MOST: Final = 3
+_POLISH_MOST: Final = 4
 
 
 def never() -> bool:
@@ -60,11 +60,9 @@ class _Search:
                 self._pinned = {}
             else:
                 best = pinned
-        if self._hurry():
-            return self._settle(best, bound=0.0)
 
         # 2. The same for less.
-        relaxed = relax(self._part, self._problem, served=best.served)
+        relaxed = None if self._hurry() else relax(self._part, self._problem, served=best.served)
         bound = 0.0
         if relaxed is not None:
             bound = relaxed.bound
@@ -74,16 +72,32 @@ class _Search:
                 best = self._cost_less(better, bound=bound, guide=relaxed.shares if better is guided else {})
 
         # 3. What runs now, if it is about as good.
-        return self._settle(self._polish(best), bound=bound)
+        best = self._polish(best)
+        if any(self._seeds.values()):
+            best = self._keep(self._seeds, best)
+        return replace(best, bound=min(bound, best.cost))
 
     def _polish(self, best: Outcome) -> Outcome:
-        """Route over the servers found as the next plan will, so that it finds nothing to change."""
+        """Go on until the next plan, which finds these servers running, has nothing to change."""
         for _ in range(_POLISH_MOST):
-            seeds = _as_current(best)
-            routed = self._load(seeds=seeds, frozen=True)
-            if lesser(routed.served, best.served) or _shape(routed) == _shape(best):
-                break
-            best = routed
+            kept = self._keep(_as_current(best), best)
+            if _shape(kept) == _shape(best):
+                return kept
+            best = kept
+        return best
+
+    def _keep(self, seeds: Seeds, best: Outcome) -> Outcome:
+        """What can be made of servers that run, if that is about as good as the best, else the best.
+
+        To serve more is always reason enough to change; to cost less only from some gain on.
+        """
+        for frozen in (True, False):
+            kept = self._serve_more(self._load(seeds=seeds, frozen=frozen), seeds=seeds, frozen=frozen)
+            if lesser(kept.served, best.served):
+                continue
+            gain = kept.cost - best.cost
+            if lesser(best.served, kept.served) or gain <= self._problem.tuning.hysteresis * kept.cost:
+                return kept
         return best
 
     def _load(
@@ -159,18 +173,6 @@ class _Search:
                     best, caps, improved = found, capped, True
                     break
         return best
-
-    def _settle(self, best: Outcome, *, bound: float) -> Outcome:
-        if any(self._seeds.values()):
-            for frozen in (True, False):
-                kept = self._serve_more(self._load(seeds=self._seeds, frozen=frozen), seeds=self._seeds, frozen=frozen)
-                if lesser(best.served, kept.served):
-                    best = kept
-                elif not lesser(kept.served, best.served):
-                    gain = kept.price - best.cost
-                    if gain <= self._problem.tuning.hysteresis * kept.price:
-                        return replace(kept, bound=min(bound, kept.price))
-        return replace(best, bound=min(bound, best.price))
 
 
 def _cheaper(best: Outcome, other: Outcome) -> Outcome:
