@@ -75,18 +75,19 @@ def line(task: tuple[str, str], balancing: Balancing) -> Line:
 
 @click.command()
 @click.option("--processes", default=2, show_default=True)
-@click.option("--balancing", type=click.Choice(Balancing), default=Balancing.RANDOM, show_default=True)
+@click.option("--balancing", type=click.Choice([*map(str, Balancing)]), default="Random", show_default=True)
 @click.option("--workload", "names", multiple=True, default=(*TRACES, *SHAPES, SITES), show_default=True)
 @click.option("--plot", "picture", type=click.Path(path_type=Path), help="Write the plot (SVG).")
-def main(*, processes: int, balancing: Balancing, names: tuple[str, ...], picture: Path | None) -> None:
+def main(*, processes: int, balancing: str, names: tuple[str, ...], picture: Path | None) -> None:
     """Compare, and print the table."""
-    tasks = [(name, contender.name) for name in names for contender in entries(name, balancing)]
+    kind = Balancing(balancing)
+    tasks = [(name, contender.name) for name in names for contender in entries(name, kind)]
     with ProcessPoolExecutor(processes) as pool:
-        lines = list(pool.map(line, tasks, repeat(balancing)))
+        lines = list(pool.map(line, tasks, repeat(kind)))
     comparisons = [
         Comparison(
             workload=name,
-            scenario=scenario(name, balancing).name,
+            scenario=scenario(name, kind).name,
             lines={each.name: each for (of, _), each in zip(tasks, lines, strict=True) if of == name},
         )
         for name in names

@@ -25,7 +25,8 @@ class Routing(StrEnum):
     WEIGHTED = "Weighted"
     """At random, in proportion to what the ready replicas of each place can take."""
     SPILL = "Spill"
-    """To the nearest place, and to the next one whenever waiting would break the SLO."""
+    """To the nearest place, and to the next one whenever waiting would break the SLO: a gateway, which sends to the
+    least busy replica."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,7 +252,9 @@ class _Cluster:
             self._homeless.append(request)
             return
         place = candidates[0] if len(candidates) == 1 else self._choose(candidates, now)
-        replica = place.least_busy() if self._least else self._draw.choice(place.ready)
+        # What can spill is sent by a gateway, which knows who is least busy.
+        gateway = self._least or (self._spill and len(self._places) > 1)
+        replica = place.least_busy() if gateway else self._draw.choice(place.ready)
         place.arrivals += 1
         place.inside += 1
         place.area -= now

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from littoral.core.optimizer import Tuning
 from littoral.sim.cluster import Routing, simulate
 from littoral.sim.policies import Clairvoyant, HorizontalPodAutoscaler, Keda, Littoral, Policy, StaticPeak
 from littoral.sim.scenario import Scenario
@@ -17,6 +18,9 @@ GOAL: Final = 0.999
 """The share of requests that is to be within the SLO."""
 
 LITTORAL: Final = "Littoral"
+BRISK: Final = "Littoral, 60 s"
+"""Littoral with another setting than the default for when it scales down."""
+
 CLAIRVOYANT: Final = "clairvoyant"
 
 
@@ -131,9 +135,8 @@ def contenders(scenario: Scenario, workload: Workload, *, fine: bool = True) -> 
     def some(values: tuple[float, ...]) -> tuple[float, ...]:
         return values if fine else values[1::3]
 
-    yield Contender(
-        LITTORAL, "quantile of the forecast", some(QUANTILES), lambda value: Littoral(scenario, quantile=value)
-    )
+    for name, calm in ((LITTORAL, Tuning().scale_down_after), (BRISK, 60.0)):
+        yield Contender(name, "quantile of the forecast", some(QUANTILES), _littoral(scenario, scale_down_after=calm))
     yield Contender(
         "HPA",
         "requests in flight per Pod",
@@ -149,6 +152,10 @@ def contenders(scenario: Scenario, workload: Workload, *, fine: bool = True) -> 
         Routing.WEIGHTED,
     )
     yield from _references(scenario, workload, some=some)
+
+
+def _littoral(scenario: Scenario, *, scale_down_after: float) -> Callable[[float], Policy]:
+    return lambda value: Littoral(scenario, quantile=value, scale_down_after=scale_down_after)
 
 
 def _references(

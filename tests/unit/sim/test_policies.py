@@ -123,7 +123,9 @@ def test_littoral_scales_up_at_once_and_down_slowly() -> None:
     assert replicas[1197.0] <= 3
 
 
-@pytest.mark.parametrize(("rate", "edge", "cloud"), [(5, {2}, {0}), (14, {4}, {0}), (60, {1, 2, 3, 4}, {4, 5, 6, 7})])
+@pytest.mark.parametrize(
+    ("rate", "edge", "cloud"), [(5, {2}, {0}), (11, {3, 4}, {0}), (60, {1, 2, 3, 4}, {4, 5, 6, 7})]
+)
 def test_littoral_fills_cheap_devices_at_the_edge_first(rate: int, edge: set[int], cloud: set[int]) -> None:
     policy = Littoral(edge_and_cloud(sites=("site",), devices=4), quantile=0.95)
     policy.decide(observe(0.0, state(1), state(0), site=0))
