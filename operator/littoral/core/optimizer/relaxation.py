@@ -57,7 +57,8 @@ class _Matrix:
         self.lowers.append(lower)
         self.highs.append(upper)
 
-    def solve(self) -> tuple[float, list[float]] | None:
+    def solve(self, *, whole_from: int | None = None) -> tuple[float, list[float]] | None:
+        """The optimum and the columns' values; columns from `whole_from` on are whole numbers."""
         solver = _solver()
         lp = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = len(self.costs), len(self.lowers)
@@ -70,6 +71,9 @@ class _Matrix:
         lp.a_matrix_.start_ = np.array(self.starts, dtype=np.int32)
         lp.a_matrix_.index_ = np.array(self.columns, dtype=np.int32)
         lp.a_matrix_.value_ = np.array(self.values, dtype=np.float64)
+        if whole_from is not None:
+            kinds = highspy.HighsVarType
+            lp.integrality_ = [kinds.kContinuous] * whole_from + [kinds.kInteger] * (len(self.costs) - whole_from)
         solver.setOptionValue("presolve", "on" if len(self.costs) > _PRESOLVE_FROM else "off")
         if solver.passModel(lp) == highspy.HighsStatus.kError:
             return None
@@ -89,7 +93,7 @@ def _solver() -> highspy.Highs:
     return solver
 
 
-def relax(part: Part, problem: Problem, *, served: Sequence[float]) -> Relaxed | None:
+def relax(part: Part, problem: Problem, *, served: Sequence[float], whole: bool = False) -> Relaxed | None:
     """Solve the relaxation of a part in which each demand is served to a given share.
 
     The integer program behind it: y(m,g) = 1 where Model m is loaded in group g (a namespace's servers on one class of
@@ -97,6 +101,9 @@ def relax(part: Part, problem: Problem, *, served: Sequence[float]) -> Relaxed |
     minimise the price of all R, subject to sum of f = served, f <= y, R >= y, R >= load, memory of the Models that are
     loaded <= memory of R devices, and the pool's devices and limit. Here y and R are fractions, and y, which costs
     nothing itself, is what the flows make it.
+
+    Args:
+        whole: whether R shall be whole numbers after all: a tighter bound, in many times the time (for benchmarks).
 
     Returns:
         The optimum; None where the solver finds none (the flows of a plan that exists always are a solution, so this
@@ -174,7 +181,7 @@ def relax(part: Part, problem: Problem, *, served: Sequence[float]) -> Relaxed |
             matrix.add([(column, 1.0) for column in found], lower=-math.inf, upper=limit)
     if not costs:
         return Relaxed(0.0, {})
-    solved = matrix.solve()
+    solved = matrix.solve(whole_from=flows if whole else None)
     if solved is None:
         return None
     bound, values = solved
