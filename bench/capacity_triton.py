@@ -157,10 +157,8 @@ def _compare(latencies: Sequence[float], *, batch_time: BatchTime, rate: float) 
     for percentile in PERCENTILES:
         predicted = latency(batch_time=batch_time, max_batch=MAX_BATCH, rate=rate, percentile=percentile)
         measured = ordered[math.ceil(percentile / 100 * len(ordered)) - 1]
-        yield (
-            f"p{percentile:g}",
-            f"{1e3 * predicted:.1f} ms predicted, {1e3 * measured:.1f} ms measured ({predicted / measured - 1:+.0%})",
-        )
+        told = f"{1e3 * predicted:.1f} ms predicted" if predicted < math.inf else "predicted overloaded"
+        yield f"p{percentile:g}", f"{told}, {1e3 * measured:.1f} ms measured ({predicted / measured - 1:+.0%})"
 
 
 @asynccontextmanager
