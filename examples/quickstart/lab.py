@@ -23,7 +23,8 @@ def run_module(*arguments: str, capture: bool = True) -> str:
 
 
 def connect_lab(name: str) -> Cluster:
-    """Return the cluster of a lab that is up; raise DemoError."""
+    """Return the cluster of a lab that is up, with helm built for it; raise DemoError."""
+    run_module("lab", "programs", "helm")  # The lab itself has no use for it.
     return connect(kubeconfig=Path(run_module("lab", "kubeconfig", "--name", name).strip()))
 
 
