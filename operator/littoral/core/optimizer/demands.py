@@ -14,8 +14,9 @@ from littoral.core.optimizer.problem import Problem, RateKey
 from littoral.core.plan import Reason
 from littoral.core.world import ModelKey
 
+_SLOWEST: Final = 1e-6
 _FASTEST: Final = 1e12
-"""Requests per second that no server reaches: keeps what is computed with rates finite."""
+"""Requests per second between which speeds and demands are taken seriously: keeps their quotients finite."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -173,7 +174,7 @@ class _Reader:
             floor = model.floor(site) if site in sites else 0.0
             if amount is None and not floor:
                 unknown += [pool for pool in self._at.get(site, ()) if self._usable(model, pool)]
-            elif (amount := max(amount or 0.0, floor)) > 0:
+            elif (amount := min(max(amount or 0.0, floor), _FASTEST)) > _SLOWEST:
                 near, far = self._options(model, site)
                 yield _demand(model, site, amount, near=near, far=far)
         for pool in unknown[: model.max_replicas]:
@@ -323,7 +324,7 @@ def unfit(
 
 def _positive(value: float) -> float:
     """The value, or 0 where it is no sensible speed."""
-    return min(value, _FASTEST) if value > 0 else 0.0
+    return min(value, _FASTEST) if value >= _SLOWEST else 0.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)

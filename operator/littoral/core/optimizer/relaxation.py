@@ -83,10 +83,17 @@ class _Matrix:
         return solver.getInfo().objective_function_value, list(solver.getSolution().col_value)
 
 
+class _Quiet(highspy.Highs):
+    """A solver without callbacks: to set them up prints a banner before anything can be silenced."""
+
+    def __init__(self) -> None:
+        super(highspy.Highs, self).__init__()
+
+
 @cache
 def _solver() -> highspy.Highs:
     """One solver for all: what it solved before is forgotten with each new model."""
-    solver = highspy.Highs()  # type: ignore[no-untyped-call]
+    solver = _Quiet()
     solver.setOptionValue("output_flag", False)
     solver.setOptionValue("threads", 1)
     solver.setOptionValue("simplex_iteration_limit", _ITERATIONS_MOST)

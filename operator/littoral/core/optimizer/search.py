@@ -49,7 +49,9 @@ class _Search:
             pool: [server for server in servers if not server.settled] for pool, servers in seeds.items()
         }
         # An attempt takes time that grows with the part; a bound on their product bounds the time.
-        self._tries = min(problem.tuning.retries, _WORK_MOST // max(1, len(part.demands)))
+        most = _WORK_MOST // max(1, len(part.demands))
+        self._retries = min(problem.tuning.retries, most)
+        self._savings = min(problem.tuning.savings, most)
 
     def run(self) -> Outcome:
         # 1. As if nothing ran, but what changed a moment ago: what can be served at all.
@@ -142,7 +144,7 @@ class _Search:
             for chosen in itertools.product(*(range(max(1, size)) for size in sizes)):
                 yield frozenset(every - set(enumerate(chosen)))
             return
-        tries = self._tries
+        tries = self._retries
         for index, share in enumerate(start.served):
             if full(share):
                 continue
@@ -157,7 +159,7 @@ class _Search:
     def _cost_less(self, best: Outcome, *, bound: float, guide: Guide) -> Outcome:
         """Try to do with one replica less somewhere, the idlest first, as long as that pays and nothing is lost."""
         caps: dict[Group, int] = {}
-        tries = self._tries
+        tries = self._savings
         improved = True
         while improved:
             improved = False

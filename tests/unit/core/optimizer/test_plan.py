@@ -272,6 +272,16 @@ class TestChurn:
         assert all(memo.solved[key] is kept[key] for key in kept)
 
 
+@pytest.mark.parametrize(
+    ("amount", "rate"), [(6e82, 3e-226), (5e-324, 10.0), (1e308, float("nan")), (1e6, float("inf")), (20.0, -1.0)]
+)
+def test_numbers_at_the_edges_of_sense_are_harmless(amount: float, rate: float) -> None:
+    rates = {RateKey(DIGITS, "cpu", "cpu", where): Speed(rate, rate) for where in ("edge", "cloud")}
+    decided = plan(build_problem(world(model(variants=[CPU])), demand={(DIGITS, "edge"): amount}, rates=rates))
+    assert all(0 <= flow.share <= 1 for flow in decided.flows)
+    assert decided.decisions[DIGITS].rejections or decided.decisions[DIGITS].placements
+
+
 def test_out_of_time_there_is_a_plan_all_the_same() -> None:
     demand = {(DIGITS, "edge"): 25.0}
     decided = plan(build_problem(world(), demand=demand), hurry=lambda: True)
