@@ -67,7 +67,7 @@ def plan(problem: Problem, *, memo: Memo | None = None, hurry: Hurry = never) ->
     """
     memo = Memo() if memo is None else memo
     found = demands(problem, last=memo.read)
-    solved = _Planning(problem, memo=memo, hurry=hurry).run(found)
+    solved, bound = _Planning(problem, memo=memo, hurry=hurry).run(found)
     drafts = _topped_up([draft for part in solved for draft in part.outcome.drafts], problem)
     flows = tuple(flow for part in solved for flow in part.flows)
     assignments = render(problem, drafts, fleet=memo.fleet)
@@ -77,7 +77,7 @@ def plan(problem: Problem, *, memo: Memo | None = None, hurry: Hurry = never) ->
         flows=flows,
         price=sum(draft.price * draft.replicas for draft in drafts),
         loading=sum(part.outcome.near_loading for part in solved),
-        bound=sum(part.outcome.bound for part in solved if part.outcome.part.fluid or len(solved) == 1),
+        bound=bound,
     )
 
 
@@ -91,22 +91,24 @@ class _Planning:
         self._used: dict[object, _Solved] = {}
         self._shared = tuple(pool for pool in problem.pools.values() if pool.shared)
 
-    def run(self, found: Sequence[Demand]) -> list[_Solved]:
-        """Plan all demands. Parts with shared pools outside of them come with those of the shared pools."""
+    def run(self, found: Sequence[Demand]) -> tuple[list[_Solved], float]:
+        """Plan all demands: parts that together are the plan, and a bound on its cost."""
         if len(found) <= self._problem.tuning.whole:
-            solved = [self._solve(Part(in_order(found), tuple(self._problem.pools.values()), fluid=False))]
+            whole = self._solve(Part(in_order(found), tuple(self._problem.pools.values()), fluid=False))
+            solved, bound = [whole], whole.outcome.bound
         else:
-            solved = self._in_parts(found)
+            solved, bound = self._in_parts(found)
         self._memo.solved = self._used
-        return solved
+        return solved, bound
 
-    def _in_parts(self, found: Sequence[Demand]) -> list[_Solved]:
+    def _in_parts(self, found: Sequence[Demand]) -> tuple[list[_Solved], float]:
         near = [self._solve(part) for part in split(self._at_their_cheapest(found), self._problem)]
         far = self._far(near)
         crowded = any(not full(share) for part in far for share in part.outcome.served)
         overrun = self._overrun([*near, *far])
         if not crowded and not overrun:
-            return [*near, *far]
+            # What goes to shared pools is in the bounds of the parts that send it.
+            return [*near, *far], sum(part.outcome.bound for part in near)
         # Parts that sent something to where there is no room are planned again with what room there is.
         joined: list[_Solved] = []
         rest: list[_Solved] = []
@@ -120,7 +122,9 @@ class _Planning:
         ]
         apart = [demand for part in rest for demand in part.spill]
         pools = [pool for part in joined for pool in part.outcome.part.pools]
-        return [*rest, self._solve(Part(in_order([*members, *apart]), (*pools, *self._shared), fluid=False))]
+        whole = self._solve(Part(in_order([*members, *apart]), (*pools, *self._shared), fluid=False))
+        bound = whole.outcome.bound + sum(part.outcome.bound for part in rest if not part.spill)
+        return [*rest, whole], bound
 
     def _at_their_cheapest(self, found: Sequence[Demand]) -> list[Demand]:
         """The demands for fluid parts; the same objects for the same objects."""
