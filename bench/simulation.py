@@ -94,7 +94,8 @@ def main(*, processes: int, balancing: str, names: tuple[str, ...], picture: Pat
     ]
     print(f"{machine()}; balancing: {balancing}\n\n{markdown(comparisons)}")
     if picture is not None:
-        picture.write_text(plot(comparisons))
+        # With spill nothing is late: there is no curve to draw.
+        picture.write_text(plot([each for each in comparisons if each.workload != SITES]))
 
 
 if __name__ == "__main__":

@@ -107,22 +107,30 @@ def plot(comparisons: Sequence[Comparison]) -> str:
     names = list(dict.fromkeys(name for comparison in comparisons for name in comparison.lines))
     colours = {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(names)}
     columns = min(_COLUMNS, len(comparisons))
-    width = columns * (_WIDTH + _GAP) + 20
+    legend, legend_end = _legend(colours)
+    width = max(columns * (_WIDTH + _GAP) + 20, legend_end)
     height = math.ceil(len(comparisons) / columns) * (_HEIGHT + _GAP) + 50
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
         'font-size="11">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
+        *legend,
     ]
-    for number, name in enumerate(names):
-        x = _GAP + number * 125
-        parts.append(f'<circle cx="{x}" cy="16" r="4" fill="{colours[name]}"/>')
-        parts.append(f'<text x="{x + 9}" y="20">{escape(name)}</text>')
     for number, comparison in enumerate(comparisons):
         left = _GAP + number % columns * (_WIDTH + _GAP)
         top = 50 + number // columns * (_HEIGHT + _GAP)
         parts += _panel(comparison, colours, left=left, top=top)
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _legend(colours: dict[str, str]) -> tuple[list[str], int]:
+    """The names in their colours, in one row, and where it ends."""
+    parts, x = [], _GAP
+    for name, colour in colours.items():
+        parts.append(f'<circle cx="{x}" cy="16" r="4" fill="{colour}"/>')
+        parts.append(f'<text x="{x + 9}" y="20">{escape(name)}</text>')
+        x += 7 * len(name) + 30
+    return parts, x
 
 
 def _panel(comparison: Comparison, colours: dict[str, str], *, left: int, top: int) -> Iterator[str]:
