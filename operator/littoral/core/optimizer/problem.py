@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from littoral.api.assignment import Assignment, Server
-from littoral.api.latencyslo import LatencySLO
-from littoral.api.model import Model
-from littoral.api.nodepool import NodePool
+from littoral.api.assignment import Assignment, AssignmentSpec, Server
+from littoral.api.latencyslo import LatencySLOSpec
+from littoral.api.model import ModelSpec
+from littoral.api.nodepool import NodePool, NodePoolSpec
 from littoral.core.hardware import CPU, DeviceTable, Node
 from littoral.core.optimizer.facts import ModelFacts, PoolFacts, read_model, read_pool
 from littoral.core.world import ModelKey, World, key_of, selects
@@ -111,13 +111,14 @@ class Running:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Sources:
-    """The objects that a problem was read from: what is the very same object need not be read again."""
+    """What a problem was read from: what is equal need not be read again. Statuses, which change all the time, are not
+    in it."""
 
-    models: Mapping[ModelKey, tuple[Model, tuple[LatencySLO, ...], Mapping[str, float]]]
-    pools: tuple[NodePool, ...]
+    models: Mapping[ModelKey, tuple[ModelSpec, tuple[tuple[str, LatencySLOSpec], ...], Mapping[str, float]]]
+    pools: tuple[tuple[str, NodePoolSpec], ...]
     nodes: tuple[Node, ...]
     devices: DeviceTable
-    assignments: Mapping[str, tuple[Assignment, tuple[bool, ...]]]
+    assignments: Mapping[str, tuple[AssignmentSpec, tuple[bool, ...]]]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -185,19 +186,19 @@ def build_problem(
             measured[key][variant] = size
     old = before.sources if before is not None and before.sources.devices is world.devices else None
 
-    sources = {
-        (key := key_of(model)): (model, world.slos_by_model.get(key, ()), measured.get(key, _NOTHING))
-        for model in world.models
-    }
+    sources = {}
     models: dict[ModelKey, ModelFacts] = {}
-    for key, source in sources.items():
+    for model in world.models:
+        key = key_of(model)
+        slos, sizes = world.slos_by_model.get(key, ()), measured.get(key, _NOTHING)
+        sources[key] = source = (model.spec, tuple((slo.name, slo.spec) for slo in slos), sizes)
         if before is not None and old is not None and old.models.get(key) == source:
             models[key] = before.models[key]
         else:
-            model, slos, sizes = source
             models[key] = read_model(model, slos, devices=world.devices, measured=sizes)
 
-    if before is not None and old is not None and old.pools == world.pools and old.nodes == world.nodes:
+    pool_specs = tuple((pool.name, pool.spec) for pool in world.pools)
+    if before is not None and old is not None and old.pools == pool_specs and old.nodes == world.nodes:
         pools = before.pools
     else:
         pools = _pools(world, before=before if old is not None else None)
@@ -205,7 +206,7 @@ def build_problem(
     # A server that changed a moment ago may not shrink yet.
     settled = {
         assignment.name: (
-            assignment,
+            assignment.spec,
             tuple(
                 not (ages or {}).get((assignment.name, server.namespace, server.name), math.inf)
                 < tuning.scale_down_after
@@ -215,12 +216,11 @@ def build_problem(
         for assignment in assignments or ()
     }
     current: dict[str, Running] = {}
-    for name, (assignment, flags) in settled.items():
-        known = old.assignments.get(name) if old is not None else None
-        if before is not None and known is not None and known[0] is assignment and known[1] == flags:
+    for name, (spec, flags) in settled.items():
+        if before is not None and old is not None and old.assignments.get(name) == (spec, flags):
             current[name] = before.current[name]
         else:
-            servers = zip(assignment.spec.servers, flags, strict=True)
+            servers = zip(spec.servers, flags, strict=True)
             current[name] = Running(servers=tuple(_current(server, settled=flag) for server, flag in servers))
     return Problem(
         models=models,
@@ -229,7 +229,7 @@ def build_problem(
         rates=_NO_RATES if rates is None else rates,
         current=current,
         sources=Sources(
-            models=sources, pools=world.pools, nodes=world.nodes, devices=world.devices, assignments=settled
+            models=sources, pools=pool_specs, nodes=world.nodes, devices=world.devices, assignments=settled
         ),
         broken=broken,
         tuning=tuning,
@@ -242,7 +242,7 @@ def _pools(world: World, *, before: Problem | None) -> dict[str, PoolFacts]:
     for pool in sorted(world.pools, key=lambda pool: pool.name):
         mine = tuple(sorted(nodes[pool.name], key=lambda node: node.name))
         known = before.pools.get(pool.name) if before is not None else None
-        if known is not None and known.pool is pool and known.sources == mine:
+        if known is not None and known.pool.spec == pool.spec and known.sources == mine:
             pools[pool.name] = known
         else:
             pools[pool.name] = read_pool(pool, mine, devices=world.devices)
