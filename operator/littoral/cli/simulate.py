@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _SHAPES: Final = ("steady", "step", "diurnal", "flash")
 _POLICIES: Final = ("Littoral", "HPA", "KEDA", "static peak", "clairvoyant")
-_QUICK: Final = 600.0
 
 
 @click.command(cls=EndsWithOne)
@@ -38,7 +37,7 @@ _QUICK: Final = 600.0
 @click.option("--balancing", type=click.Choice(("Random", "Least"), case_sensitive=False), default="Random",
               show_default=True, help="Between replicas: as a Service does it, or to the least busy.")  # fmt: skip
 @click.option("--seed", type=int, default=1, show_default=True, help="Of all that is random.")
-@click.option("--quick", is_flag=True, help="Only the first 10 minutes, and few settings.")
+@click.option("--quick", is_flag=True, help="Try few settings of each policy.")
 @click.option("--plot", "picture", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Write a plot (SVG): the share of late requests over the cost.")  # fmt: skip
 @output_option("text", "json", "yaml")
@@ -90,9 +89,8 @@ def simulate(
     wanted = {name.lower() for name in policies or _POLICIES}
     comparisons = []
     for workload in _workloads(traces, shapes, copies=copies, seed=seed):
-        part = workload.first(_QUICK) if quick else workload
-        chosen = [c for c in contenders(scenario, part, fine=not quick) if c.name.lower() in wanted]
-        comparisons.append(compare(scenario, part, chosen))
+        chosen = [c for c in contenders(scenario, workload, fine=not quick) if c.name.lower() in wanted]
+        comparisons.append(compare(scenario, workload, chosen))
     if picture is not None:
         picture.write_text(as_plot(comparisons))
     if output == "text":
