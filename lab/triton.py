@@ -197,8 +197,11 @@ def _wait_until_ready(server: TritonServer, process: subprocess.Popen[bytes]) ->
     deadline = time.monotonic() + START_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"{server.url}/v2/health/ready", timeout=1):
-                return
+            # The metrics come up last.
+            for url in (f"{server.url}/v2/health/ready", f"http://127.0.0.1:{server.metrics_port}/metrics"):
+                with urllib.request.urlopen(url, timeout=1):
+                    pass
+            return
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.02)
     tail = "\n".join(server.log.read_text(errors="replace").splitlines()[-15:])

@@ -17,6 +17,7 @@ class Triton:
     def __init__(self, server: TritonServer) -> None:
         self.repository = server.repository
         self._http_port = server.http_port
+        self._metrics_port = server.metrics_port
         self._grpc = grpc.InferenceServerClient(f"127.0.0.1:{server.grpc_port}")
 
     def __enter__(self) -> Self:
@@ -40,6 +41,16 @@ class Triton:
         """How many times the network has run, by batch size."""
         (stats,) = self._get(f"/v2/models/{model}/stats")["model_stats"]
         return {batch["batch_size"]: batch["compute_infer"]["count"] for batch in stats["batch_stats"]}
+
+    def counted(self, model: str) -> int:
+        """How many requests the metrics say that it has answered, failed or refused, in all its versions."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._metrics_port, timeout=60)
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+        connection.close()
+        names = ("nv_inference_request_success{", "nv_inference_request_failure{")
+        mine = [line for line in lines if line.startswith(names) and f'model="{model}"' in line]
+        return sum(int(float(line.rpartition(" ")[2])) for line in mine)
 
     def infer(self, model: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """All outputs by name; raises `tritonclient.utils.InferenceServerException` with Triton's reason."""

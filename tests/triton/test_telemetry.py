@@ -25,6 +25,7 @@ from littoral.site.telemetry.exposition import Counts, Exposition, ModelVersion
 from littoral.site.telemetry.reader import Reader
 from littoral.site.telemetry.window import Window, advance, estimates
 from littoral.site.views import PodView
+from tests.cluster.api_server import wait_until
 from tests.support.objects import DIGEST, assignment, server
 from tests.triton.networks import write_scaling
 from tests.triton.server import Triton
@@ -71,7 +72,11 @@ def reader_of(running: TritonServer) -> Reader:
 
 
 def send(client: Triton, count: int, *, model: str = "a", size: int = 1) -> list[int]:
-    """Requests one after the other, so that each is a batch of its own; their HTTP statuses."""
+    """Requests one after the other, so that each is a batch of its own; their HTTP statuses.
+
+    Triton counts a request a moment after it has answered: this returns when all are counted.
+    """
+    before = client.counted(model)
     tensor = {"name": "x", "datatype": "FP32", "shape": [size, 3], "data": [1.0] * (3 * size)}
     connection = client.connect()
     statuses = []
@@ -81,6 +86,7 @@ def send(client: Triton, count: int, *, model: str = "a", size: int = 1) -> list
         answer.read()
         statuses.append(answer.status)
     connection.close()
+    wait_until(lambda: client.counted(model) - before == count, what=f"{count} requests are counted")
     return statuses
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from littoral.cli.service import SERVICE
+
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -28,7 +30,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
-@click.command(context_settings={"auto_envvar_prefix": "LITTORAL_AGENT", "show_default": True})
+@click.command(context_settings=SERVICE | {"auto_envvar_prefix": "LITTORAL_AGENT"})
 @click.option("--config", type=_FILE, default="/etc/littoral/server.json", help="Desired state (server.json).")
 @click.option(
     "--cache", type=_FOLDER, default="/var/lib/littoral", help="Artifacts by digest; shared by a node's agents."

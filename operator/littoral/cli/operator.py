@@ -11,10 +11,11 @@ from pathlib import Path
 
 import click
 
+from littoral.cli.service import SERVICE
 from littoral.render.settings import CacheType
 
 
-@click.command(context_settings={"auto_envvar_prefix": "LITTORAL_OPERATOR", "show_default": True})
+@click.command(context_settings=SERVICE | {"auto_envvar_prefix": "LITTORAL_OPERATOR"})
 @click.option("--role", "roles", type=click.Choice(["hub", "site"]), multiple=True, default=("hub", "site"),
               help="Plan for all pools, run what is assigned to this cluster, or both.")  # fmt: skip
 @click.option("--namespace", default="littoral-system", help="Namespace of the Lease.")

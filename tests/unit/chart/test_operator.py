@@ -156,7 +156,7 @@ def test_the_network_policy_selects_the_operator() -> None:
     labels = rendered.pod["metadata"]["labels"]
     assert policy["podSelector"]["matchLabels"].items() <= labels.items()
     ports = [{port["port"] for port in rule["ports"]} for rule in policy["egress"]]
-    assert ports == [{16443}, {53}, {9400}]
+    assert ports == [{16443}, {53}, {8000, 8002, 9400}]
     assert not render().of("NetworkPolicy")
 
 
