@@ -49,16 +49,12 @@ class Informer(Generic[T]):
         self._label_selector = label_selector
         self._namespace = namespace
         self._objects: dict[Key, T] = {}
-        self._synced = asyncio.Event()
+        self._synced = False
 
     @property
     def synced(self) -> bool:
         """Whether the first list is in: before that, absence means nothing."""
-        return self._synced.is_set()
-
-    async def wait_synced(self) -> None:
-        """Return once the first list is in."""
-        await self._synced.wait()
+        return self._synced
 
     def get(self, key: Key) -> T | None:
         """The kept form of one object."""
@@ -95,9 +91,9 @@ class Informer(Generic[T]):
             self._resource, namespace=self._namespace, label_selector=self._label_selector
         )
         fresh = {key_of(body): self._keep(body) for body in objects}
-        changed = fresh != self._objects or not self._synced.is_set()
+        changed = fresh != self._objects or not self._synced
         self._objects = fresh
-        self._synced.set()
+        self._synced = True
         if changed:
             self._on_change()
         return version

@@ -30,15 +30,13 @@ async def write_status(client: Client, subject: Kind, status: ApiModel, *, manag
     """
     if getattr(subject, "status", None) == status:
         return True
-    metadata = {"name": subject.name} | ({"namespace": subject.namespace} if subject.namespace else {})
     return await _apply(
         client,
-        {
-            "apiVersion": subject.api_version,
-            "kind": type(subject).KIND,
-            "metadata": metadata,
-            "status": status.dump(),
-        },
+        api_version=subject.api_version,
+        kind=type(subject).KIND,
+        name=subject.name,
+        namespace=subject.namespace or "",
+        status=status.dump(),
         manager=manager,
     )
 
@@ -76,26 +74,27 @@ async def refuse_malformed(client: Client, malformed: Malformed, *, manager: str
             )
         ],
     }
-    metadata = {"name": malformed.name} | ({"namespace": malformed.namespace} if malformed.namespace else {})
     return await _apply(
         client,
-        {
-            "apiVersion": malformed.api_version,
-            "kind": malformed.kind,
-            "metadata": metadata,
-            "status": status,
-        },
+        api_version=malformed.api_version,
+        kind=malformed.kind,
+        name=malformed.name,
+        namespace=malformed.namespace,
+        status=status,
         manager=manager,
     )
 
 
-async def _apply(client: Client, body: Object, *, manager: str) -> bool:
+async def _apply(
+    client: Client, *, api_version: str, kind: str, name: str, namespace: str, status: Object, manager: str
+) -> bool:
+    metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
+    body: Object = {"apiVersion": api_version, "kind": kind, "metadata": metadata, "status": status}
     try:
         await client.apply(body, manager=manager, subresource="status")
     except ApiError as error:
         if error.status == 404:
             return True
-        metadata = body["metadata"]
-        logger.warning("status of %s %s/%s: %s", body["kind"], metadata.get("namespace", ""), metadata["name"], error)
+        logger.warning("status of %s %s/%s: %s", kind, namespace, name, error)
         return False
     return True

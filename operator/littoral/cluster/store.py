@@ -56,10 +56,6 @@ class KindStore(Generic[K]):
         """The objects that cannot be parsed."""
         return tuple(self._malformed.values())
 
-    def get(self, *, name: str, namespace: str = "") -> K | None:
-        """One parsed object."""
-        return self._objects.get((namespace, name))
-
     def note(self, event_type: str | None, body: Mapping[str, Any]) -> None:
         """Take one event of kopf's stream (`None` for its initial list, else `ADDED`, `MODIFIED`, `DELETED`)."""
         if event_type == "DELETED":

@@ -26,11 +26,14 @@ class ServerSettings:
         triton_command: its command; None for the image's own entrypoint (NVIDIA's image needs `tritonserver`).
         agent_image: the image with `littoral agent`.
         pull_policy: for both; None leaves it to Kubernetes.
+        image_pull_secrets: names of Secrets, in the namespace of each server.
+        cache: where a node's artifacts are kept.
+        cache_path: the node's directory for them, for `HostPath`.
         files_root: the node's directory below which `file://` artifacts lie; None switches them off.
-        ca_config_map: ConfigMap data (file name -> PEM) of CA certificates that `https://` sources are checked with,
-            beside the system's.
+        ca_bundle: CA certificates (PEM) that `https://` sources may have, beside the system's; empty for none.
         shared_memory: size limit of Triton's /dev/shm, as a quantity.
-        drain: seconds between a Pod's end being announced and Triton's, so that clients have gone elsewhere.
+        drain: seconds between the announcement that a Pod or a model goes and its end, so that clients have gone
+            elsewhere.
     """
 
     triton_image: str

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 
 import aiohttp
 
-from littoral.api.base import InvalidObject
 from littoral.api.serving import ServerStatus
 from littoral.render.names import AGENT_PORT
 from littoral.site.views import PodView
@@ -65,7 +64,7 @@ class Agents:
                 ) as answer:
                     answer.raise_for_status()
                     status = ServerStatus.parse(await answer.json())
-            except (aiohttp.ClientError, TimeoutError, ValueError, InvalidObject) as error:
+            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
                 logger.debug("agent of %s/%s: %r", pod.namespace, pod.name, error)
                 if self._statuses.pop(pod.uid, None) is not None:
                     self._on_change()

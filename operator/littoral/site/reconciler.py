@@ -88,11 +88,10 @@ class Reconciler:
         for (namespace, name), deployment in self._children[DEPLOYMENTS.kind].items():
             if trouble := trouble_of_deployment(deployment):
                 troubles.setdefault(ChildKey(DEPLOYMENTS.kind, namespace, name), trouble)
+        statuses, now = self._agents.statuses, datetime.now(UTC)
         reported = True
         for assignment in assignments:
-            status = report(
-                assignment, pods=pods, statuses=self._agents.statuses, troubles=troubles, now=datetime.now(UTC)
-            )
+            status = report(assignment, pods=pods, statuses=statuses, troubles=troubles, now=now)
             status = self._telemetry.annotate(assignment, status)
             reported &= await write_status(self._client, assignment, status, manager=FIELD_MANAGER)
         return clean and led and reported and not troubles
