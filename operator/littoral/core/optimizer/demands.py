@@ -10,7 +10,7 @@ from typing import Final
 from zlib import crc32
 
 from littoral.core.optimizer.facts import ModelFacts, PoolFacts, VariantFacts
-from littoral.core.optimizer.problem import Problem, RateKey
+from littoral.core.optimizer.problem import Problem
 from littoral.core.plan import Reason
 from littoral.core.world import ModelKey
 
@@ -121,9 +121,9 @@ def _touched(old: Problem, new: Problem) -> set[ModelKey] | None:
     """The Models whose demands or options may differ; None for all."""
     if old.tuning != new.tuning or old.broken != new.broken or old.pools.keys() != new.pools.keys():
         return None
-    if old.rates is not new.rates and old.rates != new.rates:
-        return None
     touched = {key for key, model in new.models.items() if old.models.get(key) is not model}
+    if old.rates is not new.rates:
+        touched |= {key.model for key, _ in old.rates.items() ^ new.rates.items()}
     touched |= {pair[0] for pair, _ in old.demand.items() ^ new.demand.items()}
     changed = [pool for name, pool in new.pools.items() if old.pools[name] is not pool]
     for pool in changed:
@@ -258,7 +258,7 @@ class _Reader:
 
     def _option(self, model: ModelFacts, variant: VariantFacts, pool: PoolFacts, *, late: bool) -> Option:
         problem = self._problem
-        speed = problem.rates.get(RateKey(model.key, variant.name, variant.accelerator, pool.name))
+        speed = problem.speed(model.key, variant.name, variant.accelerator, pool.name)
         rate = problem.tuning.default_rate if speed is None else _positive(speed.rate)
         if late or rate <= 0:
             late = True

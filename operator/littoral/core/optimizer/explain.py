@@ -12,7 +12,7 @@ from littoral.api.quantity import format_duration
 from littoral.core.hardware import CPU
 from littoral.core.optimizer.demands import Demand, Option, barred, unfit
 from littoral.core.optimizer.facts import ModelFacts, PoolFacts, VariantFacts
-from littoral.core.optimizer.problem import Problem, RateKey
+from littoral.core.optimizer.problem import Problem
 from littoral.core.optimizer.yard import Draft, Yard
 from littoral.core.plan import Decision, Flow, Placement, Reason, Rejection
 from littoral.core.world import ModelKey
@@ -234,9 +234,7 @@ class Decisions(Mapping[ModelKey, Decision]):
         )
         least: list[tuple[float, str, str]] = []
         for option in demand.options:
-            speed = self._problem.rates.get(
-                RateKey(model.key, option.variant.name, option.variant.accelerator, option.pool)
-            )
+            speed = self._problem.speed(model.key, option.variant.name, option.variant.accelerator, option.pool)
             if speed is not None and speed.latency is not None and 0 < speed.latency < 3600:
                 least.append((speed.latency, option.variant.name, option.pool))
         said = f"{late:.4g} requests/s at site {demand.site} are served as well as can be, but not {asked}"
@@ -252,5 +250,5 @@ class Decisions(Mapping[ModelKey, Decision]):
 
 
 def _rate(problem: Problem, model: ModelFacts, variant: VariantFacts, pool: str) -> float:
-    speed = problem.rates.get(RateKey(model.key, variant.name, variant.accelerator, pool))
+    speed = problem.speed(model.key, variant.name, variant.accelerator, pool)
     return problem.tuning.default_rate if speed is None else max(0.0, speed.rate)

@@ -19,12 +19,13 @@ from littoral.core.world import ModelKey, World, key_of, selects
 
 
 class RateKey(NamedTuple):
-    """Names one speed: a variant of a Model on one class of device of one pool."""
+    """Names one speed: a variant of a Model on one class of device of one pool; `pool` is None for all pools of which
+    nothing else is known."""
 
     model: ModelKey
     variant: str
     accelerator: str
-    pool: str
+    pool: str | None
 
 
 class Speed(NamedTuple):
@@ -142,6 +143,11 @@ class Problem:
     sources: Sources
     broken: frozenset[tuple[ModelKey, str, str]] = frozenset()
     tuning: Tuning = field(default_factory=Tuning)
+
+    def speed(self, model: ModelKey, variant: str, accelerator: str, pool: str) -> Speed | None:
+        """What is known of the speed in the pool, or else anywhere; None where nothing is."""
+        here = self.rates.get(RateKey(model, variant, accelerator, pool))
+        return here if here is not None else self.rates.get(RateKey(model, variant, accelerator, None))
 
     def price(self, pool: PoolFacts, accelerator: str) -> float:
         """What one replica on the class costs for an hour."""
