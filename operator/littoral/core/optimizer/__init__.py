@@ -2,15 +2,26 @@
 
 from littoral.core.optimizer.facts import ModelFacts, PoolFacts
 from littoral.core.optimizer.planner import Memo, plan
-from littoral.core.optimizer.problem import CurrentServer, Problem, RateKey, Speed, Tuning, build_problem
+from littoral.core.optimizer.problem import (
+    Arrivals,
+    CurrentServer,
+    Problem,
+    RateKey,
+    Service,
+    Speed,
+    Tuning,
+    build_problem,
+)
 
 __all__ = [
+    "Arrivals",
     "CurrentServer",
     "Memo",
     "ModelFacts",
     "PoolFacts",
     "Problem",
     "RateKey",
+    "Service",
     "Speed",
     "Tuning",
     "build_problem",

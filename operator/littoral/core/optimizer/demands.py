@@ -134,7 +134,7 @@ def _touched(old: Problem, new: Problem) -> set[ModelKey] | None:
         if any(names & pool.round_trips.keys() for pool in new.pools.values()):
             return None
         sites = {pool.site for pool in changed}
-        touched |= {pair[0] for pair in new.demand if pair[1] in sites}
+        touched |= {pair[0] for pair in new.demand if pair[1] is None or pair[1] in sites}
         touched |= {key for key, model in new.models.items() if any(model.wanted_at(site) for site in sites)}
     return touched
 
@@ -149,10 +149,10 @@ class _Reader:
         for pool in problem.pools.values():
             if pool.site is not None and not pool.shared:
                 self._at[pool.site].append(pool)
-        self._known: dict[ModelKey, dict[str, float | None]] = defaultdict(dict)
+        self._known: dict[ModelKey, dict[str | None, float | None]] = defaultdict(dict)
         for (key, site), amount in problem.demand.items():
             self._known[key][site] = amount
-        self._reach: dict[str, list[tuple[PoolFacts, float]]] = {}
+        self._reach: dict[str | None, list[tuple[PoolFacts, float]]] = {}
         self._through_shared: dict[object, tuple[Option, ...]] = {}
 
     def of(self, model: ModelFacts) -> list[Demand]:
@@ -166,33 +166,38 @@ class _Reader:
             found = [self._presence(model, None, places, self._shared)]
         return found
 
-    def _of(self, model: ModelFacts, known: Mapping[str, float | None]) -> Iterator[Demand]:
+    def _of(self, model: ModelFacts, known: Mapping[str | None, float | None]) -> Iterator[Demand]:
         unknown: list[PoolFacts] = []
         sites = self._sites(model)
-        for site in sorted({*known, *sites}):
+        for site in sorted({*known, *sites}, key=lambda site: (site is not None, site or "")):
             amount = known.get(site)
             floor = model.floor(site) if site in sites else 0.0
             if amount is None and not floor:
-                unknown += [pool for pool in self._at.get(site, ()) if self._usable(model, pool)]
+                local = () if site is None else self._at.get(site, ())
+                unknown += [pool for pool in local if self._usable(model, pool)]
             elif (amount := min(max(amount or 0.0, floor), _FASTEST)) > _SLOWEST:
                 near, far = self._options(model, site)
                 yield _demand(model, site, amount, near=near, far=far)
         for pool in unknown[: model.max_replicas]:
             yield self._presence(model, pool.site, [pool], () if model.stays(pool.site) else self._shared)
-        if not known and not unknown and not (model.slos and all(slo.stays for slo in model.slos)):
+        told = any(site is not None or amount is not None for site, amount in known.items())
+        if not told and not unknown and not (model.slos and all(slo.stays for slo in model.slos)):
             yield self._presence(model, None, (), self._shared)
 
-    def _sites(self, model: ModelFacts) -> Collection[str]:
+    def _sites(self, model: ModelFacts) -> Collection[str | None]:
         """The sites where the Model is to run, whatever is known of its load there."""
         if not model.slos or any(slo.sites is None for slo in model.slos):
-            return self._at.keys()
+            # Where there are no sites, all that comes arrives at none: so do the floors.
+            return self._at.keys() or (None,)
         return {site for slo in model.slos for site in slo.sites or ()}
 
-    def _options(self, model: ModelFacts, site: str) -> tuple[tuple[Option, ...], tuple[Option, ...]]:
+    def _options(self, model: ModelFacts, site: str | None) -> tuple[tuple[Option, ...], tuple[Option, ...]]:
         """The ways to serve requests of the site: through pools of sites, and through shared ones."""
         reach = self._reach.get(site)
         if reach is None:
             self._reach[site] = reach = list(self._reachable(site))
+        if site is None:
+            return self._from_nowhere(model, reach)
         stays = model.stays(site)
         near = tuple(
             option
@@ -207,10 +212,25 @@ class _Reader:
                 far = tuple(option for option in far if not option.late)
         return near, far
 
-    def _far(self, model: ModelFacts, site: str, reach: Sequence[tuple[PoolFacts, float]]) -> tuple[Option, ...]:
+    def _from_nowhere(
+        self, model: ModelFacts, reach: Sequence[tuple[PoolFacts, float]]
+    ) -> tuple[tuple[Option, ...], tuple[Option, ...]]:
+        """The ways for requests that arrive at no site: they leave none either, so nothing keeps them at one."""
+        far = self._far(model, None, reach)
+        if far:
+            return (), tuple(option for option in far if not option.late) or far
+        near = [
+            option
+            for pool in self._problem.pools.values()
+            if not pool.shared
+            for option in self._variants(model, pool, site=None, trip=0.0)
+        ]
+        return tuple(option for option in near if not option.late) or tuple(near), ()
+
+    def _far(self, model: ModelFacts, site: str | None, reach: Sequence[tuple[PoolFacts, float]]) -> tuple[Option, ...]:
         """The ways through shared pools: the same objects for all sites from which they look the same."""
         late = any(trip > 0 and self._too_far(model, site, trip) for _, trip in reach)
-        key = (model.key, site if late else "", tuple((pool.name, trip) for pool, trip in reach))
+        key = (model.key, late, site if late else None, tuple((pool.name, trip) for pool, trip in reach))
         found = self._through_shared.get(key)
         if found is None:
             # Among equals each namespace has its own favourite, so that they do not all crowd into the first.
@@ -222,9 +242,9 @@ class _Reader:
             )
         return found
 
-    def _reachable(self, site: str) -> Iterator[tuple[PoolFacts, float]]:
+    def _reachable(self, site: str | None) -> Iterator[tuple[PoolFacts, float]]:
         """The pools that requests of a site can come to, with the seconds of the way there and back."""
-        local = self._at.get(site, [])
+        local = [] if site is None else self._at.get(site, [])
         named: dict[str, float] = {}
         for pool in local:
             for name, trip in pool.round_trips.items():

@@ -210,7 +210,7 @@ class Decisions(Mapping[ModelKey, Decision]):
             missing = demand.amount - sum(flow.rate for flow in mine)
             if missing > demand.amount * 1e-6:
                 yield (
-                    f"{missing:.4g} of {demand.amount:.4g} requests/s at site {demand.site} are not served: "
+                    f"{missing:.4g} of {demand.amount:.4g} requests/s {_where(demand)} are not served: "
                     + self._remedy(demand, missing)
                 )
             late = sum(flow.rate for flow in mine if flow.late)
@@ -237,7 +237,7 @@ class Decisions(Mapping[ModelKey, Decision]):
             speed = self._problem.speed(model.key, option.variant.name, option.variant.accelerator, option.pool)
             if speed is not None and speed.latency is not None and 0 < speed.latency < 3600:
                 least.append((speed.latency, option.variant.name, option.pool))
-        said = f"{late:.4g} requests/s at site {demand.site} are served as well as can be, but not {asked}"
+        said = f"{late:.4g} requests/s {_where(demand)} are served as well as can be, but not {asked}"
         if not least or not slos:
             return f"{said}: no variant is known to be fast enough"
         latency, variant, pool = min(least)
@@ -247,6 +247,10 @@ class Decisions(Mapping[ModelKey, Decision]):
             f"{format_duration(round(max(0.0, latency - bound), 5))} too long; a latency of at least "
             f"{format_duration(round(latency * 1.2, 5))}, or a variant {latency / bound:.2g} times as fast, would do"
         )
+
+
+def _where(demand: Demand) -> str:
+    return "that arrive at no site" if demand.site is None else f"at site {demand.site}"
 
 
 def _rate(problem: Problem, model: ModelFacts, variant: VariantFacts, pool: str) -> float:

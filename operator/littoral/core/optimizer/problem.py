@@ -13,6 +13,7 @@ from littoral.api.assignment import Assignment, AssignmentSpec, Server
 from littoral.api.latencyslo import LatencySLOSpec
 from littoral.api.model import ModelSpec
 from littoral.api.nodepool import NodePool, NodePoolSpec
+from littoral.core.capacity import BatchTime
 from littoral.core.hardware import CPU, DeviceTable, Node
 from littoral.core.optimizer.facts import ModelFacts, PoolFacts, read_model, read_pool
 from littoral.core.world import ModelKey, World, key_of, selects
@@ -28,6 +29,24 @@ class RateKey(NamedTuple):
     pool: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What a Model's percentile on a shared server follows from (`core.capacity.sharing.Tenant`, less the rate).
+
+    Attributes:
+        batch_time: of a replica of its own.
+        max_batch: the largest batch that Triton forms: 1 or more.
+        percentile: above 0 and below 100; None for the mean.
+        budget: seconds that the server may take: the strictest latency asked for, corrected by what was measured, the
+            round trip taken off.
+    """
+
+    batch_time: BatchTime
+    max_batch: int
+    percentile: float | None
+    budget: float
+
+
 class Speed(NamedTuple):
     """How much one replica can do alone.
 
@@ -36,11 +55,14 @@ class Speed(NamedTuple):
             trip taken off; 0 where no rate does.
         saturation: the highest rate that is stable at all, in requests/s; what best effort goes by.
         latency: the least that the percentile can be, in seconds, round trip included; None while unknown.
+        service: what tells whether the Model still keeps its SLO beside others on one server; without it, servers are
+            shared by adding up rate / highest rate, which is optimistic (docs/capacity.md).
     """
 
     rate: float
     saturation: float = 0.0
     latency: float | None = None
+    service: Service | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +150,8 @@ class Problem:
 
     Attributes:
         demand: requests/s of each (Model, site) to be ready for; None where nothing is known of it. A pair that is
-            absent is unknown too, at the sites where the Model is to run.
+            absent is unknown too, at the sites where the Model is to run. Site None stands for requests that arrive at
+            no site: they go to shared pools or, where none can serve them, to any pool that can.
         rates: speeds; what is absent is taken to be `tuning.default_rate`.
         current: what runs in each pool.
         broken: places where a Model failed to load: (Model, variant, pool).
@@ -137,7 +160,7 @@ class Problem:
 
     models: Mapping[ModelKey, ModelFacts]
     pools: Mapping[str, PoolFacts]
-    demand: Mapping[tuple[ModelKey, str], float | None]
+    demand: Mapping[tuple[ModelKey, str | None], float | None]
     rates: Mapping[RateKey, Speed]
     current: Mapping[str, Running]
     sources: Sources
@@ -160,6 +183,9 @@ class Problem:
         return tuning.cloud_price if pool.shared else tuning.edge_price
 
 
+Arrivals = Mapping[tuple[ModelKey, str | None], float | None] | Mapping[tuple[ModelKey, str], float | None]
+"""Requests/s by (Model, site). Mappings are invariant in their keys: a caller that only knows sites may say so."""
+
 _NOTHING: Final[Mapping[str, float]] = {}
 _NO_RATES: Final[Mapping[RateKey, Speed]] = {}
 
@@ -167,7 +193,7 @@ _NO_RATES: Final[Mapping[RateKey, Speed]] = {}
 def build_problem(
     world: World,
     *,
-    demand: Mapping[tuple[ModelKey, str], float | None] | None = None,
+    demand: Arrivals | None = None,
     rates: Mapping[RateKey, Speed] | None = None,
     assignments: Iterable[Assignment] | None = None,
     ages: Mapping[tuple[str, str, str], float] | None = None,
@@ -179,7 +205,8 @@ def build_problem(
     """Read a world. Pure.
 
     Args:
-        demand: forecasts; floors of LatencySLOs are added here. Not-a-number, negative and infinite demand is unknown.
+        demand: forecasts by (Model, site), with site None for what arrives at no site; floors of LatencySLOs are
+            added here. Not-a-number, negative and infinite demand is unknown.
         assignments: what runs now.
         ages: seconds since a server last changed, by (pool, namespace, name); absent means long ago.
         memory: measured bytes, by (Model, variant).

@@ -235,6 +235,56 @@ def test_another_edge_helps_only_where_the_pool_names_it() -> None:
     assert (served({}), served({"b": "5ms"})) == (0.0, 10.0)
 
 
+class TestNoSite:
+    """Requests that arrive at no site."""
+
+    def test_they_are_served_by_shared_pools(self) -> None:
+        decided = plan(
+            build_problem(world(model(variants=[CPU])), demand={(DIGITS, None): 20.0, (DIGITS, "edge"): 5.0})
+        )
+        assert flows(decided) == [(None, "cloud", "cpu", 1.0), ("edge", "edge", "cpu", 1.0)]
+        assert servers(decided) == [("cloud", "cpu", 2, ["digits"]), ("edge", "cpu", 1, ["digits"])]
+
+    def test_without_shared_pools_any_pool_serves_them(self) -> None:
+        there = World(models=(model(variants=[CPU]),), pools=(pool("a"), pool("b")), nodes=(node("n", pool="b"),))
+        decided = plan(build_problem(there, demand={(DIGITS, None): 15.0, (DIGITS, "b"): 0.0}))
+        assert flows(decided) == [(None, "b", "cpu", 1.0)]
+
+    def test_what_may_not_leave_its_site_is_not_brought_to_the_cloud_by_them(self) -> None:
+        there = world(model(variants=[CPU]), slos=[slo(overflow="Never")])
+        assert {flow.pool for flow in plan(build_problem(there, demand={(DIGITS, None): 15.0})).flows} == {"edge"}
+
+    def test_what_is_not_served_of_them_is_said(self) -> None:
+        small = world(model(variants=[CPU]), nodes=[node("c", pool="cloud", cpu=0.3)])
+        decided = plan(build_problem(small, demand={(DIGITS, None): 30.0}))
+        assert decided.decisions[DIGITS].shortfall.startswith(
+            "20 of 30 requests/s that arrive at no site are not served"
+        )
+
+    @pytest.mark.parametrize("known", [{}, {(DIGITS, None): None}])
+    def test_what_is_unknown_keeps_one_replica(self, known: dict[tuple[ModelKey, str | None], float | None]) -> None:
+        clouds = World(
+            models=(model(variants=[CPU]),), pools=(pool("cloud", tier="cloud"),), nodes=(node(pool="cloud"),)
+        )
+        assert servers(plan(build_problem(clouds, demand=known))) == [("cloud", "cpu", 1, ["digits"])]
+
+    def test_known_to_be_none_needs_no_replica(self) -> None:
+        clouds = World(
+            models=(model(variants=[CPU]),), pools=(pool("cloud", tier="cloud"),), nodes=(node(pool="cloud"),)
+        )
+        assert servers(plan(build_problem(clouds, demand={(DIGITS, None): 0.0}))) == []
+
+    def test_where_there_are_no_sites_floors_are_for_them(self) -> None:
+        clouds = World(
+            models=(model(variants=[CPU]),),
+            slos=(slo(demand={"floor": "25"}),),
+            pools=(pool("cloud", tier="cloud"),),
+            nodes=(node(pool="cloud"),),
+        )
+        assert flows(plan(build_problem(clouds))) == [(None, "cloud", "cpu", 1.0)]
+        assert servers(plan(build_problem(clouds))) == [("cloud", "cpu", 3, ["digits"])]
+
+
 class TestChurn:
     """What runs goes on, unless there is a reason."""
 
