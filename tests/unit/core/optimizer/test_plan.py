@@ -255,7 +255,7 @@ class TestNoSite:
         assert {flow.pool for flow in plan(build_problem(there, demand={(DIGITS, None): 15.0})).flows} == {"edge"}
 
     def test_what_is_not_served_of_them_is_said(self) -> None:
-        small = world(model(variants=[CPU]), nodes=[node("c", pool="cloud", cpu=0.3)])
+        small = world(model(variants=[variant("cpu", cpu="1")]), nodes=[node("c", pool="cloud", cpu=1.0)])
         decided = plan(build_problem(small, demand={(DIGITS, None): 30.0}))
         assert decided.decisions[DIGITS].shortfall.startswith(
             "20 of 30 requests/s that arrive at no site are not served"
