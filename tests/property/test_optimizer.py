@@ -17,8 +17,11 @@ from littoral.api.latencyslo import LatencySLO
 from littoral.api.model import Model
 from littoral.api.nodepool import NodePool
 from littoral.api.quantity import parse_quantity
+from littoral.core.capacity import BatchTime, max_rate
+from littoral.core.capacity.sharing import Tenant, fits
 from littoral.core.hardware import CPU, Node
-from littoral.core.optimizer import Memo, Problem, RateKey, Speed, Tuning, build_problem, plan
+from littoral.core.optimizer import Memo, Problem, RateKey, Service, Speed, Tuning, build_problem, plan
+from littoral.core.optimizer.company import Guest, habit, together
 from littoral.core.plan import Plan
 from littoral.core.world import ModelKey, World, key_of
 from tests.support.objects import model, node, pool, slo, variant
@@ -103,6 +106,27 @@ def worlds(draw: st.DrawFn) -> World:
     )
 
 
+def fast(service: Service) -> Speed:
+    """The Speed of a Service, as learning makes it."""
+    rate = max_rate(
+        batch_time=service.batch_time, max_batch=service.max_batch, percentile=service.percentile, budget=service.budget
+    )
+    return Speed(rate, service.batch_time.throughput(service.max_batch), service=service)
+
+
+def services() -> st.SearchStrategy[Service]:
+    """Batches of 1 ms to some 100 ms, budgets that some of them cannot keep even alone."""
+    return st.builds(
+        Service,
+        batch_time=st.builds(
+            BatchTime, base=st.sampled_from((0.0, 0.001, 0.01)), per_item=st.sampled_from((0.001, 0.004, 0.03))
+        ),
+        max_batch=st.sampled_from((1, 4, 16)),
+        percentile=st.sampled_from((None, 50.0, 99.0, 99.9)),
+        budget=st.sampled_from((0.008, 0.03, 0.05, 0.1, 0.5)),
+    )
+
+
 @st.composite
 def problems(draw: st.DrawFn) -> tuple[World, Demand, Rates, Tuning]:
     """A world, its demand and its speeds. Small parts are planned whole, or apart as large ones are."""
@@ -112,8 +136,10 @@ def problems(draw: st.DrawFn) -> tuple[World, Demand, Rates, Tuning]:
         (key_of(m), site): draw(amounts) for m in world.models for site in SITES if draw(st.integers(0, 4))
     }
     demand |= {(key_of(m), None): draw(amounts) for m in world.models if not draw(st.integers(0, 3))}
+    plain = st.sampled_from((0.0, 4.0, 10.0, 50.0)).map(lambda rate: Speed(rate, 20.0))
+    speeds = draw(st.sampled_from((plain, services().map(fast), plain | services().map(fast))))
     rates = {
-        RateKey(key_of(m), v.name, v.accelerator, p.name): Speed(draw(st.sampled_from((0.0, 4.0, 10.0, 50.0))), 20.0)
+        RateKey(key_of(m), v.name, v.accelerator, p.name): draw(speeds)
         for m in world.models
         for v in m.spec.variants
         for p in world.pools
@@ -221,6 +247,55 @@ def bounds_on_replicas_are_kept(world: World, problem: Problem, decided: Plan) -
 
 def the_price_is_never_below_the_bound(world: World, problem: Problem, decided: Plan) -> None:
     assert decided.bound <= decided.cost * (1 + 1e-6) + 1e-9
+
+
+@given(problems())
+@settings(quick, max_examples=120)
+def test_models_on_one_server_keep_their_budgets(found: tuple[World, Demand, Rates, Tuning]) -> None:
+    """Whatever is served in time, by the rule that docs/capacity.md measured. What is late only takes its time."""
+    world, demand, rates, tuning = found
+    memo = Memo()
+    decided = plan(build_problem(world, demand=demand, rates=rates, tuning=tuning), memo=memo)
+    planned: dict[tuple[ModelKey, str, str], float] = defaultdict(float)
+    for draft, server in memo.fleet.placed:
+        tenants = []
+        for key, burden in draft.burdens.items():
+            planned[key, draft.pool, draft.members[key][1].name] += burden.amount
+            if burden.habit is not None and burden.amount > 0:
+                service = burden.habit.service
+                tenants.append(
+                    Tenant(
+                        batch_time=service.batch_time,
+                        max_batch=service.max_batch,
+                        rate=burden.amount / server.replicas,
+                        percentile=service.percentile,
+                        budget=service.budget if burden.held else math.inf,
+                    )
+                )
+        assert len(tenants) < 2 or fits(tenants)
+    flowing: dict[tuple[ModelKey, str, str], float] = defaultdict(float)
+    for flow in decided.flows:
+        flowing[flow.model, flow.pool, flow.variant] += flow.rate
+    assert planned == pytest.approx(flowing)
+
+
+@given(st.lists(st.tuples(services(), st.floats(1e-3, 300.0), st.booleans()), min_size=1, max_size=6))
+@settings(max_examples=200, deadline=None)
+def test_what_fits_by_the_planners_rule_fits_by_the_one_that_was_measured(
+    asked: list[tuple[Service, float, bool]],
+) -> None:
+    guests = [Guest(known, rate, held) for service, rate, held in asked if (known := habit(service)) is not None]
+    tenants = [
+        Tenant(
+            batch_time=service.batch_time,
+            max_batch=service.max_batch,
+            rate=rate,
+            percentile=service.percentile,
+            budget=service.budget if held else math.inf,
+        )
+        for service, rate, held in asked
+    ]
+    assert together(guests) == fits(tenants)
 
 
 @given(problems())

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from zlib import crc32
 
+from littoral.core.optimizer.company import Habit, habit
 from littoral.core.optimizer.facts import ModelFacts, PoolFacts, VariantFacts
 from littoral.core.optimizer.problem import Problem
 from littoral.core.plan import Reason
@@ -28,6 +29,7 @@ class Option:
         price: of one replica for an hour.
         loading: what it costs to have the Model there at all, in the currency of prices.
         late: whether the SLO is not kept even so: best effort.
+        habit: how the Model behaves beside others on a server; None where that is unknown.
     """
 
     pool: str
@@ -37,6 +39,7 @@ class Option:
     loading: float
     shared: bool
     late: bool
+    habit: Habit | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -47,6 +50,7 @@ class Demand:
         amount: requests/s; 0 where the Model is only to be present, since its load is unknown.
         total: requests/s that arrive; more than `amount` where the rest is planned elsewhere.
         presence: whether one replica must be there whatever the amount.
+        least: its part of the Model's `minReplicas`: all demands of a Model in one part together need as many replicas.
         options: by preference where cost ties: the near ones first, then in the Model's order of variants.
         far: the ways through shared pools among all that there are.
         homes: the pools of sites among all that there are.
@@ -62,6 +66,7 @@ class Demand:
     far: tuple[Option, ...]
     homes: tuple[str, ...]
     order: tuple[object, ...]
+    least: int = 0
 
     @property
     def near(self) -> tuple[Option, ...]:
@@ -78,10 +83,19 @@ class Demand:
 
         return self.through((*self.near, min(self.far, key=cost)), self.amount)
 
-    def through(self, options: tuple[Option, ...], amount: float) -> Demand:
+    def through(self, options: tuple[Option, ...], amount: float, *, least: int | None = None) -> Demand:
         """A part of the demand with some of its options."""
         return Demand(
-            self.model, self.site, amount, self.total, self.presence, options, self.far, self.homes, self.order
+            self.model,
+            self.site,
+            amount,
+            self.total,
+            self.presence,
+            options,
+            self.far,
+            self.homes,
+            self.order,
+            self.least if least is None else least,
         )
 
 
@@ -92,6 +106,14 @@ def _demand(
     # What must be present comes first among equals: then what has load can use the servers that are there anyway.
     order = (-model.priority, amount > 0, model.key, site or "", homes)
     return Demand(model, site, amount, amount, amount <= 0, (*near, *far), far, homes, order)
+
+
+def _spread(found: Sequence[Demand], least: int) -> list[Demand]:
+    """Part the least replicas of a Model among its demands: so each site can be planned alone, and none waits for what
+    others have. The order is one that forecasts do not change, so that nothing moves with them."""
+    able = sorted((demand for demand in found if demand.options), key=lambda demand: (demand.site or "", demand.homes))
+    shares = {id(demand): (least + len(able) - 1 - rank) // len(able) for rank, demand in enumerate(able)}
+    return [demand.through(demand.options, demand.amount, least=shares.get(id(demand), 0)) for demand in found]
 
 
 @dataclass(kw_only=True)
@@ -164,10 +186,11 @@ class _Reader:
         if model.min_replicas > 0 and not found:
             places = [pool for pool in self._problem.pools.values() if not pool.shared]
             found = [self._presence(model, None, places, self._shared)]
-        return found
+        return _spread(found, model.min_replicas) if model.min_replicas > 1 else found
 
     def _of(self, model: ModelFacts, known: Mapping[str | None, float | None]) -> Iterator[Demand]:
         unknown: list[PoolFacts] = []
+        loaded = False
         sites = self._sites(model)
         for site in sorted({*known, *sites}, key=lambda site: (site is not None, site or "")):
             amount = known.get(site)
@@ -177,10 +200,11 @@ class _Reader:
                 unknown += [pool for pool in local if self._usable(model, pool)]
             elif (amount := min(max(amount or 0.0, floor), _FASTEST)) > _SLOWEST:
                 near, far = self._options(model, site)
+                loaded = True
                 yield _demand(model, site, amount, near=near, far=far)
         for pool in unknown[: model.max_replicas]:
             yield self._presence(model, pool.site, [pool], () if model.stays(pool.site) else self._shared)
-        told = any(site is not None or amount is not None for site, amount in known.items())
+        told = loaded or any(site is not None or amount is not None for site, amount in known.items())
         if not told and not unknown and not (model.slos and all(slo.stays for slo in model.slos)):
             yield self._presence(model, None, (), self._shared)
 
@@ -285,7 +309,8 @@ class _Reader:
             saturation = 0.0 if speed is None else _positive(speed.saturation)
             rate = (saturation or problem.tuning.default_rate) * problem.tuning.best_effort
         price = problem.price(pool, variant.accelerator)
-        return Option(pool.name, variant, rate, price, problem.tuning.loading_cost * price, pool.shared, late)
+        known = None if speed is None or speed.service is None else habit(speed.service)
+        return Option(pool.name, variant, rate, price, problem.tuning.loading_cost * price, pool.shared, late, known)
 
 
 def barred(model: ModelFacts, pool: PoolFacts) -> tuple[Reason, str] | None:

@@ -8,61 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
+from littoral.core.optimizer.company import room, together
 from littoral.core.optimizer.demands import Demand, Option, Part
+from littoral.core.optimizer.outcome import SECOND_BEST, Group, Load, Outcome
 from littoral.core.optimizer.problem import CurrentServer, Problem
-from littoral.core.optimizer.yard import SLACK, Draft, Yard
+from littoral.core.optimizer.yard import SLACK, Burden, Draft, Yard
 from littoral.core.world import ModelKey
-
-Group = tuple[str, str, str]
-"""The servers that could be one: pool, namespace, device class."""
 
 _CHEAPER: Final = 1 - 1e-6
 """What is not cheaper by more than this costs the same: then the earlier option is preferred."""
+_COMPANY_MOST: Final = 8
+"""Of so many servers it is estimated whether they could take a Model in."""
+_UNMET: Final = 1e-3
+"""How much less it counts to be served without the least replicas: too little to be mistaken for requests."""
 _UNBOUNDED: Final = 10**9
-_SECOND_BEST: Final = 1e-6
-"""How much less it counts to be present by the next option: what load comes is unknown, so preference decides."""
-
-
-class Load(NamedTuple):
-    """Requests/s of one demand that go to one of its options, both by index."""
-
-    demand: int
-    option: int
-    amount: float
-
-
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Outcome:
-    """What became of a part.
-
-    Attributes:
-        loads: what goes where; those to shared pools outside the part (`fluid`) are still to be planned.
-        served: of each demand, the share that is served, between 0 and 1 (see `full`).
-        price: of all replicas for an hour, shared pools outside the part by fractions.
-        loading: what it costs that Models are loaded where they are, in the same currency.
-    """
-
-    part: Part
-    drafts: tuple[Draft, ...]
-    loads: tuple[Load, ...]
-    served: tuple[float, ...]
-    price: float
-    loading: float
-    bound: float = 0.0
-
-    @property
-    def near_loading(self) -> float:
-        """The share of `loading` that is for the part's own pools."""
-        options = ((load, self.part.demands[load.demand].options[load.option]) for load in self.loads)
-        return sum(option.loading for _, option in options if not (option.shared and self.part.fluid))
-
-    @property
-    def cost(self) -> float:
-        """What plans that serve alike are compared by."""
-        return self.price + self.loading
 
 
 class Loading:
@@ -78,6 +39,7 @@ class Loading:
         guide: Mapping[int, Mapping[int, float]] | None = None,
         banned: Collection[tuple[int, int]] = (),
         caps: Mapping[Group, int] | None = None,
+        rooms: dict[object, float] | None = None,
     ) -> None:
         """Prepare.
 
@@ -88,6 +50,7 @@ class Loading:
             guide: for demands by index, how much (as a share) to try to place with which options before all else.
             banned: options not to use, by (demand, option).
             caps: most replicas of some groups.
+            rooms: what servers were found to have room for, by content: shared by all attempts at a part.
         """
         self._part = part
         self._problem = problem
@@ -95,10 +58,12 @@ class Loading:
         self._guide = guide or {}
         self._banned = banned
         self._caps = caps or {}
+        self._rooms = {} if rooms is None else rooms
         self._yards = {pool.name: Yard(pool) for pool in part.pools}
         self._budget: dict[ModelKey, int] = {d.model.key: d.model.max_replicas for d in part.demands}
         self._flows: dict[tuple[int, int], float] = {}
-        self._carried: dict[int, dict[ModelKey, float]] = {}
+        self._required: dict[ModelKey, int] = {}
+        self._owed: dict[int, int] = {}
         self._fluid_price = 0.0
         self._loading = 0.0
         for pool, servers in (seeds or {}).items():
@@ -108,7 +73,8 @@ class Loading:
 
     def run(self) -> Outcome:
         """Load every demand."""
-        served = tuple(self._serve(index, demand) for index, demand in enumerate(self._part.demands))
+        demands = enumerate(self._part.demands)
+        served = tuple(self._serve(index, demand) - self._reserve(index, demand) for index, demand in demands)
         self._trim()
         drafts = tuple(draft for yard in self._yards.values() for draft in yard.drafts)
         return Outcome(
@@ -118,6 +84,7 @@ class Loading:
             served=served,
             price=self._fluid_price + sum(draft.price * draft.replicas for draft in drafts),
             loading=self._loading,
+            owed=self._owed,
         )
 
     def _seed(self, yard: Yard, server: CurrentServer) -> None:
@@ -157,7 +124,7 @@ class Loading:
     def _serve(self, index: int, demand: Demand) -> float:
         if demand.presence:
             number = self._attend(index, demand)
-            return 0.0 if number is None else 1.0 - number * _SECOND_BEST
+            return 0.0 if number is None else 1.0 - number * SECOND_BEST
         left = demand.amount
         for number, share in self._guide.get(index, {}).items():
             left -= self._fill(index, demand, number, min(left, share * demand.amount))
@@ -170,44 +137,113 @@ class Loading:
                 open_options.remove(number)
         return 1.0 - max(0.0, left) / demand.amount if left > demand.amount * SLACK else 1.0
 
+    def _reserve(self, index: int, demand: Demand) -> float:
+        """See that the least replicas of the Model are there; returns how much less the demand is served without."""
+        if not demand.least:
+            return 0.0
+        key = demand.model.key
+        self._required[key] = self._required.get(key, 0) + demand.least
+        missing = self._required[key] - self._held(key)
+        outside = [n for n, option in enumerate(demand.options) if option.shared and self._part.fluid]
+        used = [n for n in outside if (index, n) in self._flows]
+        if missing > 0 and not used:
+            missing -= self._stock(index, demand, missing)
+        if missing > 0 and outside:
+            number = (used or outside)[0]
+            option = demand.options[number]
+            self._record(index, number, 0.0, option)
+            self._fluid_price += option.price * max(0.0, missing - self._flows[index, number] / option.rate)
+            self._owed[index] = missing
+            self._required[key] -= missing
+            missing = 0
+        return _UNMET * max(0, missing) / demand.least
+
+    def _held(self, key: ModelKey) -> int:
+        """The replicas that a Model has."""
+        drafts = (draft for yard in self._yards.values() for draft in yard.drafts)
+        return sum(draft.replicas for draft in drafts if key in draft.burdens)
+
+    def _stock(self, index: int, demand: Demand, missing: int) -> int:
+        """How many of the missing replicas the Model gets, though it has no load for them."""
+        key, got = demand.model.key, 0
+        inside = [(n, o) for n, o in enumerate(demand.options) if not (o.shared and self._part.fluid)]
+        holders: list[Draft] = []
+        for number, option in inside:
+            for draft in self._group(demand, option):
+                if not self._holds(draft, demand, option):
+                    continue
+                holders.append(draft)
+                if got < missing and key not in draft.burdens:
+                    draft.burdens[key] = Burden(0.0, option.habit, held=False)
+                    self._record(index, number, 0.0, option)
+                    got += draft.replicas
+        holders = [] if self._frozen else [draft for draft in holders if key in draft.burdens]
+        while got < missing and holders:
+            least = min(holders, key=lambda draft: (draft.price, draft.replicas))
+            if self._enlarge(least):
+                got += 1
+            else:
+                holders.remove(least)
+        for number, option in inside:
+            while got < missing and not self._frozen and (index, number) not in self._banned:
+                fresh = self._open(demand, option)
+                if fresh is None:
+                    break
+                fresh.burdens[key] = Burden(0.0, option.habit, held=False)
+                self._record(index, number, 0.0, option)
+                got += 1
+        return got
+
     def _choose(self, demand: Demand, numbers: Sequence[int], amount: float) -> tuple[int, float]:
         """The option that takes the amount at the least cost, alone or after another whose slack is filled first."""
         if len(numbers) == 1:
             return numbers[0], amount
         options = demand.options
-        room = {number: self._room(demand, options[number]) for number in numbers}
+        rooms = {number: self._room(demand, options[number], amount) for number in numbers}
         best, best_cost = (numbers[0], amount), math.inf
         for number in numbers:
-            cost = self._estimate(options[number], amount, *room[number])
+            cost = self._estimate(options[number], amount, *rooms[number])
             if cost < best_cost * _CHEAPER:
                 best, best_cost = (number, amount), cost
-        for number, (slack, loading) in room.items():
+        for number, (slack, loading) in rooms.items():
             if not 0 < slack < amount * (1 - SLACK):
                 continue
             for other in numbers:
                 if other != number:
-                    cost = loading + self._estimate(options[other], amount - slack, *room[other])
+                    cost = loading + self._estimate(options[other], amount - slack, *rooms[other])
                     if cost < best_cost * _CHEAPER:
                         best, best_cost = (number, slack), cost
         return best
 
-    def _room(self, demand: Demand, option: Option) -> tuple[float, float]:
+    def _room(self, demand: Demand, option: Option, amount: float) -> tuple[float, float]:
         """How many requests/s running servers could still take of the demand, and what having it there costs."""
         if option.shared and self._part.fluid:
             return 0.0, option.loading
-        other: Draft | None = None
+        wanted = amount / option.rate
+        others: list[Draft] = []
         slack, held = 0.0, False
         for draft in self._group(demand, option):
             member = draft.members.get(demand.model.key)
             if member is None:
-                other = other or draft
+                others.append(draft)
             elif member[1] is option.variant:
-                slack, held = slack + draft.slack, True
+                slack, held = slack + self._spare(draft, demand, option, wanted), True
         if held:
-            return max(0.0, slack) * option.rate, 0.0
-        if other is None or self._frozen:
+            return slack * option.rate, 0.0
+        if not others or self._frozen:
             return 0.0, option.loading
-        return max(0.0, other.slack) * option.rate, option.loading
+        best = max(self._spare(draft, demand, option, wanted) for draft in others[: self._tries(option)])
+        return best * option.rate, option.loading
+
+    def _spare(self, draft: Draft, demand: Demand, option: Option, wanted: float) -> float:
+        if not self._crowded(draft, demand, option):
+            return max(0.0, draft.slack)
+        return self._space(draft, demand, option, wanted, draft.replicas)
+
+    @staticmethod
+    def _tries(option: Option) -> int:
+        # Where only shares count, any server is as good as the next.
+        return 1 if option.habit is None else _COMPANY_MOST
 
     def _estimate(self, option: Option, amount: float, slack: float, loading: float) -> float:
         """What it costs to serve the amount with one option, whose running servers have some slack."""
@@ -232,45 +268,162 @@ class Loading:
             self._fluid_price += option.price * amount / option.rate
             self._record(index, number, amount, option)
             return amount
-        left = amount / option.rate
+        left = self._spread(demand, option, amount / option.rate)
+        placed = amount - max(0.0, left) * option.rate if left > SLACK else amount
+        if placed > 0:
+            self._record(index, number, placed, option)
+        return placed
+
+    def _spread(self, demand: Demand, option: Option, left: float) -> float:
+        """Place replicas' worth of requests on the servers of a group; returns what is left of them."""
         group = self._group(demand, option)
+        left = self._settle(demand, option, group, left)
+        while left > SLACK and not self._frozen:
+            fresh = self._open(demand, option)
+            if fresh is None:
+                break
+            left -= self._take(fresh, demand, option, left)
+        if left > SLACK and option.habit is not None and not self._frozen:
+            # No room for a server of its own: then others share theirs, whatever it takes to keep all budgets.
+            left = self._settle(demand, option, group, left, at_any_price=True)
+        return left
+
+    def _settle(
+        self, demand: Demand, option: Option, group: Sequence[Draft], left: float, *, at_any_price: bool = False
+    ) -> float:
+        """The same on servers that are there, those first that hold the Model already."""
         for draft in [draft for draft in group if self._holds(draft, demand, option)]:
-            left -= self._take(draft, demand, left)
+            left -= self._take(draft, demand, option, left, at_any_price=at_any_price)
         if left > SLACK and not self._frozen:
             for draft in [draft for draft in group if demand.model.key not in draft.members]:
                 if (
                     left > SLACK
                     and (draft.slack > SLACK or self._can_grow(draft))
+                    and self._welcome(draft, demand, option, left, at_any_price=at_any_price)
                     and self._admit(draft, demand, option)
                 ):
-                    left -= self._take(draft, demand, left)
-        while left > SLACK and not self._frozen:
-            fresh = self._open(demand, option)
-            if fresh is None:
-                break
-            left -= self._take(fresh, demand, left)
-        placed = amount - max(0.0, left) * option.rate if left > SLACK else amount
-        if placed > 0:
-            self._record(index, number, placed, option)
-        return placed
+                    left -= self._take(draft, demand, option, left, at_any_price=at_any_price)
+        return left
 
     def _record(self, index: int, number: int, amount: float, option: Option) -> None:
         if (index, number) not in self._flows:
             self._loading += option.loading
         self._flows[index, number] = self._flows.get((index, number), 0.0) + amount
 
-    def _take(self, draft: Draft, demand: Demand, wanted: float) -> float:
-        """Replicas' worth that a server takes of what is wanted, growing as far as it can."""
-        while not self._frozen and draft.slack + SLACK < wanted and self._can_grow(draft):
-            if not self._yards[draft.pool].grow(draft):
-                break
-            self._spend(draft, 1)
-        taken = min(wanted, max(0.0, draft.slack))
+    def _take(
+        self, draft: Draft, demand: Demand, option: Option, wanted: float, *, at_any_price: bool = False
+    ) -> float:
+        """Replicas' worth that a server takes of what is wanted, growing as far as it can and as that pays."""
+        if self._crowded(draft, demand, option):
+            taken = self._squeeze(draft, demand, option, wanted, at_any_price=at_any_price)
+        else:
+            while not self._frozen and draft.slack + SLACK < wanted and self._can_grow(draft):
+                if not self._yards[draft.pool].grow(draft):
+                    break
+                self._spend(draft, 1)
+            taken = min(wanted, max(0.0, draft.slack))
         if taken > 0:
             draft.load += taken
-            carried = self._carried.setdefault(id(draft), {})
-            carried[demand.model.key] = carried.get(demand.model.key, 0.0) + taken
+            burden = draft.burdens.setdefault(demand.model.key, Burden(0.0, option.habit, held=False))
+            burden.amount += taken * option.rate
+            burden.held = burden.held or not option.late
         return taken
+
+    @staticmethod
+    def _crowded(draft: Draft, demand: Demand, option: Option) -> bool:
+        """Whether the Model would have company there whose effect is known: then shares are not all that counts."""
+        return option.habit is not None and any(
+            burden.amount > 0 and burden.habit is not None
+            for key, burden in draft.burdens.items()
+            if key != demand.model.key
+        )
+
+    def _space(self, draft: Draft, demand: Demand, option: Option, wanted: float, replicas: int) -> float:
+        """Replicas' worth of what is wanted that a server of so many replicas could take, every budget kept."""
+        most = min(wanted, replicas - draft.load)
+        if most <= SLACK or option.habit is None:
+            return max(0.0, most)
+        others = draft.guests(but=demand.model.key)
+        if not others:
+            return most
+        key = demand.model.key
+        here = draft.burdens.get(key)
+        held = not option.late or (here is not None and here.held)
+        present = 0.0 if here is None else here.amount
+        asked = (tuple(others), option.habit, present, most, option.rate, held, replicas)
+        known = self._rooms.get(asked)
+        if known is None:
+            found = room(
+                others,
+                habit=option.habit,
+                present=present,
+                wanted=most * option.rate,
+                held=held,
+                replicas=replicas,
+            )
+            self._rooms[asked] = known = min(most, found / option.rate)
+        return known
+
+    def _squeeze(self, draft: Draft, demand: Demand, option: Option, wanted: float, *, at_any_price: bool) -> float:
+        """What a server takes whose other Models have budgets to keep.
+
+        Growing dilutes them all, which may take many replicas: that pays only below what a server of its own takes.
+        """
+        space = self._space(draft, demand, option, wanted, draft.replicas)
+        if self._frozen or space + SLACK >= wanted:
+            return space
+        own = math.ceil(wanted - SLACK)
+        grown = self._growth(draft, demand, option, wanted, most=own - 1)
+        if grown is not None:
+            before = draft.replicas
+            while draft.replicas < before + grown and self._enlarge(draft):
+                pass
+            if draft.replicas == before + grown:
+                return wanted
+            self._lessen(draft, before)
+        if at_any_price:
+            while space + SLACK < wanted and self._enlarge(draft):
+                more = self._space(draft, demand, option, wanted, draft.replicas)
+                if more <= space + SLACK:
+                    self._lessen(draft, draft.replicas - 1)
+                    break
+                space = more
+            return space
+        # A part of it is worth taking only where the rest then needs one replica less.
+        return space if math.ceil(wanted - space - SLACK) < own else 0.0
+
+    def _growth(self, draft: Draft, demand: Demand, option: Option, wanted: float, *, most: int) -> int | None:
+        """The fewest more replicas with which a server takes all that is wanted; None where `most` are too few."""
+        fewest = max(1, math.ceil(draft.load + wanted - SLACK) - draft.replicas)
+        for more in range(fewest, most + 1):
+            if self._space(draft, demand, option, wanted, draft.replicas + more) + SLACK >= wanted:
+                return more
+        return None
+
+    def _enlarge(self, draft: Draft) -> bool:
+        if not self._can_grow(draft) or not self._yards[draft.pool].grow(draft):
+            return False
+        self._spend(draft, 1)
+        return True
+
+    def _lessen(self, draft: Draft, replicas: int) -> None:
+        self._spend(draft, replicas - draft.replicas)
+        self._yards[draft.pool].shrink(draft, replicas)
+
+    def _welcome(self, draft: Draft, demand: Demand, option: Option, wanted: float, *, at_any_price: bool) -> bool:
+        """Whether a server would take any of it, if its nodes had the memory."""
+        if not self._crowded(draft, demand, option):
+            return True
+        space = self._space(draft, demand, option, wanted, draft.replicas)
+        own = math.ceil(wanted - SLACK)
+        if space + SLACK >= wanted or (at_any_price and (space > SLACK or self._can_grow(draft))):
+            return True
+        if not self._can_grow(draft):
+            return math.ceil(wanted - space - SLACK) < own
+        return (
+            math.ceil(wanted - space - SLACK) < own
+            or self._growth(draft, demand, option, wanted, most=own - 1) is not None
+        )
 
     def _can_grow(self, draft: Draft) -> bool:
         if self._caps and not self._below_cap((draft.pool, draft.namespace, draft.accelerator)):
@@ -318,7 +471,7 @@ class Loading:
                 draft = self._present(demand, option)
                 if draft is None:
                     continue
-                self._carried.setdefault(id(draft), {}).setdefault(demand.model.key, 0.0)
+                draft.burdens.setdefault(demand.model.key, Burden(0.0, option.habit, held=False))
             self._record(index, number, 0.0, option)
             return number
         return None
@@ -341,30 +494,25 @@ class Loading:
             for draft in list(yard.drafts):
                 if draft.least:
                     continue
-                carried = self._carried.get(id(draft), {})
-                if not carried:
+                if not draft.burdens:
                     yard.drop(draft)
                     continue
-                idle = [key for key in draft.members if key not in carried]
+                idle = [key for key in draft.members if key not in draft.burdens]
                 if idle:
                     yard.dismiss(draft, idle)
                 if not self._frozen:
-                    yard.shrink(draft, max(1, math.ceil(draft.load - SLACK)))
+                    yard.shrink(draft, self._needed(draft))
 
-
-def full(share: float) -> bool:
-    """Whether a demand is served."""
-    return share > 1 - 1e-4
-
-
-def preference(share: float) -> int:
-    """By which of its options, by index, a demand is present that is served to this share."""
-    return round((1.0 - share) / _SECOND_BEST)
-
-
-def lesser(left: Sequence[float], right: Sequence[float]) -> bool:
-    """Whether `left` serves less than `right`: the first demand that is served differently decides."""
-    for mine, other in zip(left, right, strict=True):
-        if abs(mine - other) > 1e-7:
-            return mine < other
-    return False
+    def _needed(self, draft: Draft) -> int:
+        """The fewest replicas that do."""
+        fewest = max(1, math.ceil(draft.load - SLACK))
+        for key in draft.burdens:
+            if key in self._required:
+                fewest = max(fewest, draft.replicas - max(0, self._held(key) - self._required[key]))
+        guests = draft.guests()
+        if len(guests) > 1:
+            while fewest < draft.replicas and not together(
+                [guest._replace(rate=guest.rate / fewest) for guest in guests]
+            ):
+                fewest += 1
+        return fewest

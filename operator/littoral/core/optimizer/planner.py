@@ -16,10 +16,10 @@ from littoral.core.optimizer.assignments import Fleet, render
 from littoral.core.optimizer.demands import Demand, Part, Read, demands, in_order, split
 from littoral.core.optimizer.explain import Decisions
 from littoral.core.optimizer.facts import PoolFacts
-from littoral.core.optimizer.loading import Outcome, full
+from littoral.core.optimizer.outcome import Outcome, full
 from littoral.core.optimizer.problem import Problem
 from littoral.core.optimizer.search import Hurry, never, solve
-from littoral.core.optimizer.yard import Draft, Yard
+from littoral.core.optimizer.yard import Yard
 from littoral.core.plan import Flow, Plan
 from littoral.core.world import ModelKey
 
@@ -68,7 +68,7 @@ def plan(problem: Problem, *, memo: Memo | None = None, hurry: Hurry = never) ->
     memo = Memo() if memo is None else memo
     found = demands(problem, last=memo.read)
     solved, bound = _Planning(problem, memo=memo, hurry=hurry).run(found)
-    drafts = _topped_up([draft for part in solved for draft in part.outcome.drafts], problem)
+    drafts = [draft for part in solved for draft in part.outcome.drafts]
     flows = tuple(flow for part in solved for flow in part.flows)
     assignments = render(problem, drafts, fleet=memo.fleet)
     return Plan(
@@ -192,7 +192,7 @@ def _spill(outcome: Outcome) -> Iterable[Demand]:
             amounts[load.demand] = amounts.get(load.demand, 0.0) + load.amount
     for index, amount in amounts.items():
         demand = outcome.part.demands[index]
-        yield demand.through(demand.far, amount)
+        yield demand.through(demand.far, amount, least=outcome.owed.get(index, 0))
 
 
 def _together(outcomes: Sequence[Outcome], pools: Sequence[PoolFacts]) -> bool:
@@ -216,37 +216,3 @@ def _flows(outcome: Outcome) -> Iterable[Flow]:
                 share=load.amount / demand.total if demand.total else 1.0,
                 late=option.late,
             )
-
-
-def _topped_up(drafts: list[Draft], problem: Problem) -> list[Draft]:
-    """See to it that Models have their `minReplicas`, the nearest servers first, as far as there is room."""
-    if not any(model.min_replicas for model in problem.models.values()):
-        return drafts
-    held: dict[ModelKey, list[Draft]] = defaultdict(list)
-    for draft in drafts:
-        for key in draft.members:
-            held[key].append(draft)
-    short = [
-        model
-        for key, model in problem.models.items()
-        if 0 < sum(draft.replicas for draft in held.get(key, ())) < model.min_replicas
-    ]
-    if not short:
-        return drafts
-    # Outcomes may be in a memo: what grows is a copy.
-    copies = {id(draft): draft.copy() for draft in drafts}
-    yards = {pool.name: Yard(pool) for pool in problem.pools.values()}
-    for draft in copies.values():
-        yards[draft.pool].adopt(draft)
-    for model in sorted(short, key=lambda model: model.order):
-        mine = [copies[id(draft)] for draft in held[model.key]]
-        mine.sort(key=lambda draft: (problem.pools[draft.pool].shared, draft.price, draft.pool, draft.name))
-        while mine and sum(copies[id(draft)].replicas for draft in held[model.key]) < model.min_replicas:
-            least = min(mine, key=lambda draft: draft.replicas)
-            bounded = any(
-                sum(copies[id(other)].replicas for other in held[key]) >= problem.models[key].max_replicas
-                for key in least.members
-            )
-            if bounded or not yards[least.pool].grow(least):
-                mine.remove(least)
-    return list(copies.values())

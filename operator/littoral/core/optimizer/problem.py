@@ -167,6 +167,19 @@ class Problem:
     broken: frozenset[tuple[ModelKey, str, str]] = frozenset()
     tuning: Tuning = field(default_factory=Tuning)
 
+    def same(self, other: Problem) -> bool:
+        """Whether another problem, which this one or that one was read from, has the same plan."""
+        return (
+            self.demand == other.demand
+            and self.rates == other.rates
+            and self.broken == other.broken
+            and self.tuning == other.tuning
+            # Facts are compared by identity: what did not change was not read anew.
+            and self.models == other.models
+            and self.pools == other.pools
+            and self.current == other.current
+        )
+
     def speed(self, model: ModelKey, variant: str, accelerator: str, pool: str) -> Speed | None:
         """What is known of the speed in the pool, or else anywhere; None where nothing is."""
         here = self.rates.get(RateKey(model, variant, accelerator, pool))

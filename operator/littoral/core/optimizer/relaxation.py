@@ -14,7 +14,7 @@ import numpy as np
 from littoral.core.hardware import CPU
 from littoral.core.optimizer.demands import Part
 from littoral.core.optimizer.facts import SERVER_MEMORY, PoolFacts
-from littoral.core.optimizer.loading import Group, preference
+from littoral.core.optimizer.outcome import Group, preference
 from littoral.core.optimizer.problem import Problem
 
 _ITERATIONS_MOST: Final = 200_000

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Final
 
 from littoral.core.optimizer.demands import Part
-from littoral.core.optimizer.loading import Group, Loading, Outcome, full, lesser
+from littoral.core.optimizer.loading import Loading
+from littoral.core.optimizer.outcome import Group, Outcome, full, lesser
 from littoral.core.optimizer.problem import CurrentServer, Problem
 from littoral.core.optimizer.relaxation import relax
 
@@ -45,6 +46,7 @@ class _Search:
         self._problem = problem
         self._seeds = seeds
         self._hurry = hurry
+        self._rooms: dict[object, float] = {}
         self._pinned: Seeds = {
             pool: [server for server in servers if not server.settled] for pool, servers in seeds.items()
         }
@@ -119,6 +121,7 @@ class _Search:
             caps=caps,
             seeds=seeds,
             frozen=frozen,
+            rooms=self._rooms,
         ).run()
 
     def _serve_more(self, best: Outcome, *, seeds: Seeds | None = None, frozen: bool = False) -> Outcome:

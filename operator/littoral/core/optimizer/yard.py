@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from littoral.api.meta import NodeSelector
 from littoral.core.hardware import CPU
+from littoral.core.optimizer.company import Guest, Habit
 from littoral.core.optimizer.facts import SERVER_MEMORY, ModelFacts, PoolFacts, VariantFacts
 from littoral.core.world import ModelKey
 
@@ -21,11 +23,22 @@ SLACK: Final = 1e-9
 _MODELS_MOST: Final = 256  # What an Assignment allows for one server.
 
 
+@dataclass(slots=True)
+class Burden:
+    """What a server is given of one Model: requests/s, 0 where it is only to be present; how it behaves, where that is
+    known; and whether any of it is held to the SLO."""
+
+    amount: float
+    habit: Habit | None
+    held: bool
+
+
 class Draft:
     """A server in the making. `load` counts replicas' worth of requests: it may be `replicas` at most."""
 
     __slots__ = (
         "accelerator",
+        "burdens",
         "cpu",
         "device_memory",
         "hosts",
@@ -54,21 +67,20 @@ class Draft:
         self.selectors: tuple[NodeSelector, ...] = ()
         self.members: dict[ModelKey, tuple[ModelFacts, VariantFacts]] = {}
         self.hosts: list[int] = []
+        self.burdens: dict[ModelKey, Burden] = {}
 
     @property
     def replicas(self) -> int:
         """Pods, each on one of the nodes in `hosts`."""
         return len(self.hosts)
 
-    def copy(self) -> Draft:
-        """Another draft that says the same and can go its own way."""
-        other = Draft(
-            pool=self.pool, namespace=self.namespace, accelerator=self.accelerator, price=self.price, name=self.name
-        )
-        other.least, other.load = self.least, self.load
-        other.cpu, other.memory, other.device_memory = self.cpu, self.memory, self.device_memory
-        other.selectors, other.members, other.hosts = self.selectors, dict(self.members), list(self.hosts)
-        return other
+    def guests(self, but: ModelKey | None = None) -> list[Guest]:
+        """The Models that have load here and are known to behave in some way, but for one."""
+        return [
+            Guest(burden.habit, burden.amount, burden.held)
+            for key, burden in self.burdens.items()
+            if key != but and burden.amount > 0 and burden.habit is not None
+        ]
 
     @property
     def slack(self) -> float:
@@ -117,18 +129,11 @@ class Yard:
         self.drafts.append(draft)
         self.groups[draft.namespace, draft.accelerator].append(draft)
 
-    def adopt(self, draft: Draft) -> None:
-        """Book a draft that was placed in another yard of the same pool, on the same nodes where they have room."""
-        hosts, draft.hosts = draft.hosts, []
-        for host in hosts:
-            if self._fits(draft, host) or not self.grow(draft, anywhere=True):
-                self._take(draft, host)
-        self.add(draft)
-
     def place(self, draft: Draft) -> bool:
         """Whether there is room for a draft of another yard, on any nodes; books it if so."""
-        other = draft.copy()
-        other.hosts = []
+        other = Draft(pool=draft.pool, namespace=draft.namespace, accelerator=draft.accelerator, price=draft.price)
+        for model, variant in draft.members.values():
+            _join(other, model, variant)
         return all(self.grow(other, anywhere=True) for _ in draft.hosts)
 
     def admit(self, draft: Draft, model: ModelFacts, variant: VariantFacts, *, anywhere: bool = False) -> bool:
