@@ -214,6 +214,7 @@ async def test_a_wrong_digest_is_never_loaded(agent: Agent) -> None:
     digits = model_of(status, "digits")
     for part in (expected, wrong["digest"], wrong["uri"]):
         assert part in digits["message"]
+    assert (digits["reason"], digits["attempts"]) == ("DigestMismatch", 1)
     assert digits["ready"]
     assert load.errors == []
     assert set(load.answers) == {1.0}
@@ -232,6 +233,25 @@ async def test_a_wrong_digest_is_never_loaded(agent: Agent) -> None:
     assert await agent.infer("digits") == 2
 
 
+async def test_what_may_come_yet_is_fetched_again_and_failed_when_it_does_not(agent: Agent) -> None:
+    agent.start()
+    missing = agent.root / "files/late.onnx"
+    artifact = agent.artifact(network(1))
+    agent.want("digits", {"uri": f"file://{missing}", "digest": artifact["digest"]})
+    agent.apply()
+    status = await agent.until(lambda it: model_of(it, "digits").get("attempts", 0) >= 1)
+    digits = model_of(status, "digits")
+    assert (digits["state"], digits["reason"]) == ("Fetching", "FetchFailed")
+    assert f"attempt {digits['attempts']} failed; tried again within" in digits["message"]
+    status = await agent.until(lambda it: model_of(it, "digits")["state"] == "Failed")
+    digits = model_of(status, "digits")
+    assert (digits["attempts"] >= 3, digits["reason"]) == (True, "FetchFailed")
+    missing.write_bytes(network(1))
+    status = await agent.until(lambda it: model_of(it, "digits")["state"] == "Ready")
+    assert "reason" not in model_of(status, "digits")
+    assert model_of(status, "digits")["attempts"] == 0
+
+
 async def test_what_triton_does_not_load_leaves_what_serves(agent: Agent) -> None:
     agent.start()
     agent.want("digits", agent.artifact(network(1)))
@@ -242,6 +262,7 @@ async def test_what_triton_does_not_load_leaves_what_serves(agent: Agent) -> Non
         status = await agent.until(lambda it: model_of(it, "digits").get("state") == "Failed")
         assert model_of(status, "digits")["ready"]
         assert "digits" in model_of(status, "digits")["message"]
+        assert model_of(status, "digits")["reason"] == "LoadFailed"
         agent.want("digits", agent.artifact(network(2)))
         await agent.until_ready(agent.apply())
         await load.answered_by(2)
@@ -260,6 +281,7 @@ async def test_a_model_that_fails_leaves_the_others(agent: Agent) -> None:
         )
     )
     assert "supported: file, https, pvc" in model_of(status, "remote")["message"]
+    assert model_of(status, "remote")["reason"] == "Unsupported"
     assert status["triton"]["ready"]
     assert await agent.infer("good") == 1
 

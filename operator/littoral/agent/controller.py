@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from littoral.agent import reconcile
 from littoral.agent.config import ConfigFile
 from littoral.agent.errors import AgentError, FetchError, LoadError, TritonError
+from littoral.agent.failures import reason_of
 from littoral.agent.fetch import Fetcher, redacted
 from littoral.agent.layout import install
 from littoral.agent.memory import Memory
@@ -240,7 +241,7 @@ class Controller:
         except Exception as error:
             known = isinstance(error, AgentError | OSError)
             message = str(error) if known else f"{type(error).__name__}: {error}"
-            track.failure = reconcile.failed(track.failure, message, now=time.monotonic())
+            track.failure = reconcile.failed(track.failure, message, reason=reason_of(error), now=time.monotonic())
             log.warning("%s: %s", name, message, exc_info=not known)
 
     async def _fetch(self, track: _Track) -> None:

@@ -6,12 +6,12 @@ the same action.
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from littoral.agent.layout import fingerprint
 from littoral.agent.repository import Installed
 from littoral.agent.triton import VersionState
-from littoral.api.serving import ServedModel
+from littoral.api.serving import FINAL_ATTEMPTS, FailureReason, ServedModel
 
 FIRST_RETRY = 1.0
 """Seconds until the first retry of what has failed; doubled each time."""
@@ -25,9 +25,20 @@ class Failure:
     """The wanted version could not be had, so far."""
 
     message: str
+    reason: FailureReason
     attempts: int
     retry_at: float
     """When to try again, on the agent's clock."""
+
+    @property
+    def final(self) -> bool:
+        """Whether somebody should look at it: trying again does not help, or has not helped so far."""
+        return not self.reason.transient or self.attempts >= FINAL_ATTEMPTS
+
+    @property
+    def pause(self) -> float:
+        """The most seconds until the next attempt."""
+        return min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(self.attempts - 1, 30))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,9 +191,9 @@ def _retire(view: View) -> Action:
     return Wait() if view.now < view.drain_until else Remove()
 
 
-def failed(before: Failure | None, message: str, *, now: float) -> Failure:
+def failed(before: Failure | None, message: str, *, reason: FailureReason, now: float) -> Failure:
     """The failure after one more attempt. Half of the pause is random, so that the agents of a site do not
     retry at once."""
     attempts = 1 if before is None else before.attempts + 1
-    pause = min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(attempts - 1, 30))
-    return Failure(message=message, attempts=attempts, retry_at=now + pause * random.uniform(0.5, 1.0))  # noqa: S311
+    failure = Failure(message=message, reason=reason, attempts=attempts, retry_at=now)
+    return replace(failure, retry_at=now + failure.pause * random.uniform(0.5, 1.0))  # noqa: S311

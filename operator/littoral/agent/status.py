@@ -5,8 +5,8 @@ import time
 from collections.abc import Sequence
 
 from littoral.agent.progress import Progress
-from littoral.agent.reconcile import Action, Fetch, Load, View
-from littoral.api.serving import ModelState, ModelStatus, ServerStatus, TritonStatus
+from littoral.agent.reconcile import Action, Failure, Fetch, Load, View
+from littoral.api.serving import MOST_ATTEMPTS, ModelState, ModelStatus, ServerStatus, TritonStatus
 
 
 def describe(
@@ -30,6 +30,7 @@ def describe(
     """
     state, message = _state(view, doing)
     serving = view.serving
+    failure = None if view.wanted is None or view.fulfilled else view.failure
     return ModelStatus(
         name=view.name,
         variant=variant,
@@ -38,6 +39,8 @@ def describe(
         state=state,
         ready=serving is not None,
         message=message,
+        reason=failure.reason if failure else None,
+        attempts=min(failure.attempts, MOST_ATTEMPTS) if failure else 0,
         bytes=progress.received if progress else 0,
         total_bytes=(progress.total or 0) if progress else 0,
         load_seconds=load_seconds if view.fulfilled else None,
@@ -50,7 +53,7 @@ def _state(view: View, doing: Action | None) -> tuple[ModelState, str]:
     if view.fulfilled:
         return ModelState.READY, ""
     if view.failure is not None:
-        return ModelState.FAILED, view.failure.message
+        return _failed(view, view.failure)
     match doing:
         case Fetch():
             return ModelState.FETCHING, ""
@@ -59,6 +62,14 @@ def _state(view: View, doing: Action | None) -> tuple[ModelState, str]:
     if not view.live:
         return ModelState.PENDING, "Triton does not answer"
     return ModelState.PENDING, ""
+
+
+def _failed(view: View, failure: Failure) -> tuple[ModelState, str]:
+    if failure.final:
+        return ModelState.FAILED, failure.message
+    state = ModelState.LOADING if view.cached or view.current is not None else ModelState.FETCHING
+    # Nothing in it that counts down: each second would be news.
+    return state, f"{failure.message} (attempt {failure.attempts} failed; tried again within {failure.pause:g} s)"
 
 
 class Board:

@@ -23,7 +23,7 @@ from littoral.api.meta import (
 from littoral.api.nodepool import Tier
 from littoral.api.quantity import Quantity
 from littoral.api.rules import ListMap, Rule
-from littoral.api.serving import ModelState, ServedModel
+from littoral.api.serving import MOST_ATTEMPTS, ModelState, Reason, ServedModel
 
 
 class Server(ApiModel):
@@ -94,6 +94,12 @@ class AssignedModelStatus(ApiModel):
     """Replicas that answer requests for the model."""
     message: Message = ""
     """What went wrong or what is awaited."""
+    reason: Reason | None = None
+    """Why the last attempt to have it failed, as one CamelCase word: FetchFailed, TritonUnavailable or StorageFailed,
+    which may go away, so that the state is Failed from the third attempt on; or DigestMismatch, Unsupported,
+    LoadFailed, InternalError or ServiceRefused, which somebody has to look at. Absent when it did not fail."""
+    attempts: int = Field(default=0, ge=0, le=MOST_ATTEMPTS, json_schema_extra={"format": "int32"})
+    """Attempts that have failed in a row, counted up to 10; 0 when the last one did not."""
     measured: ModelMeasurement | None = None
     """What the model does; absent until it was measured."""
 

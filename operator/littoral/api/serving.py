@@ -20,6 +20,7 @@ DIGEST_PATTERN = r"^sha256:[a-f0-9]{64}$"
 Backend = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
 Digest = Annotated[str, Field(pattern=DIGEST_PATTERN, max_length=71)]
 Parameter = Annotated[str, Field(max_length=4096)]
+Reason = Annotated[str, Field(max_length=64, pattern=r"^[A-Z][A-Za-z0-9]*$")]
 
 
 class ModelState(StrEnum):
@@ -33,6 +34,34 @@ class ModelState(StrEnum):
     FAILED = "Failed"
     # No agent says this of itself: it stands in status for a server whose agent does not answer.
     UNKNOWN = "Unknown"
+
+
+class FailureReason(StrEnum):
+    """Why the wanted artifact does not serve. A status holds it as text, since a newer agent may know more reasons."""
+
+    FETCH_FAILED = "FetchFailed"
+    DIGEST_MISMATCH = "DigestMismatch"
+    # The artifact, or where it is said to be, is nothing that this agent serves.
+    UNSUPPORTED = "Unsupported"
+    LOAD_FAILED = "LoadFailed"
+    TRITON_UNAVAILABLE = "TritonUnavailable"
+    # The node's disk cannot be read or written, or is full.
+    STORAGE_FAILED = "StorageFailed"
+    INTERNAL_ERROR = "InternalError"
+    # No agent says this: the Service that clients would ask could not be made.
+    SERVICE_REFUSED = "ServiceRefused"
+
+    @property
+    def transient(self) -> bool:
+        """Whether it may go away by itself: another attempt is more than a hope that somebody has changed something."""
+        return self in (self.FETCH_FAILED, self.TRITON_UNAVAILABLE, self.STORAGE_FAILED)
+
+
+FINAL_ATTEMPTS = 3
+"""Attempts after which a model is `Failed`, although what went wrong may go away by itself."""
+
+MOST_ATTEMPTS = 10
+"""Attempts beyond which nobody counts, since each number would be a write."""
 
 
 class Artifact(ApiModel):
@@ -111,6 +140,10 @@ class ModelStatus(ApiModel):
     """Whether Triton answers requests for the model; with state Loading, the previous artifact still answers."""
     message: str = ""
     """What went wrong or what is awaited, for people."""
+    reason: Reason | None = None
+    """Why the last attempt failed, as one CamelCase word (`FailureReason`); absent when it did not."""
+    attempts: int = Field(default=0, ge=0, le=MOST_ATTEMPTS)
+    """Attempts that have failed in a row, counted up to 10; 0 when the last one did not."""
     bytes: int = 0
     """Bytes fetched so far."""
     total_bytes: int = 0

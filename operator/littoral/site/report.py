@@ -10,7 +10,7 @@ from littoral.api import conditions
 from littoral.api.assignment import AssignedModelStatus, Assignment, AssignmentStatus, Server, ServerReport
 from littoral.api.base import shorten
 from littoral.api.meta import Condition
-from littoral.api.serving import ModelState, ServedModel, ServerStatus
+from littoral.api.serving import FailureReason, ModelState, ServedModel, ServerStatus
 from littoral.api.serving import ModelStatus as AgentModelStatus
 from littoral.render.server import server_config
 from littoral.site.desired import ChildKey
@@ -127,8 +127,10 @@ def _model(
             digest=model.artifact.digest,
             state=ModelState.FAILED,
             message=shorten(unreachable),
+            reason=FailureReason.SERVICE_REFUSED,
         )
-    least = min(said, key=lambda status: _PROGRESS.index(status.state), default=None)
+    # Of those that are equally far, the one that has more trouble.
+    least = min(said, key=lambda status: (_PROGRESS.index(status.state), -status.attempts), default=None)
     state = least.state if least is not None else ModelState.PENDING
     message = least.message if least is not None else "its server has no Pod yet"
     if state in (ModelState.PENDING, ModelState.UNKNOWN) and trouble:
@@ -140,6 +142,8 @@ def _model(
         state=state,
         ready_replicas=ready,
         message=shorten(message),
+        reason=least.reason if least is not None else None,
+        attempts=least.attempts if least is not None else 0,
     )
 
 

@@ -25,7 +25,7 @@ from littoral.agent.reconcile import (
 )
 from littoral.agent.repository import Installed
 from littoral.agent.triton import VersionState
-from littoral.api.serving import Artifact, ServedModel
+from littoral.api.serving import Artifact, FailureReason, ServedModel
 
 LOADING, READY, UNAVAILABLE, UNLOADING = (
     VersionState.LOADING,
@@ -50,7 +50,7 @@ def installed(version: int, digit: str = "a") -> Installed:
 A1, A2, B1 = installed(1), installed(2), installed(1, "b")
 WANTED = View(name="digits", now=100.0, wanted=model(), live=True)
 UNWANTED = dataclasses.replace(WANTED, wanted=None)
-FAILED = Failure(message="no", attempts=1, retry_at=101.0)
+FAILED = Failure(message="no", reason=FailureReason.DIGEST_MISMATCH, attempts=1, retry_at=101.0)
 
 
 def view(base: View = WANTED, /, **changes: object) -> View:
@@ -202,10 +202,21 @@ def test_pauses_grow_and_end() -> None:
     failure: Failure | None = None
     pauses = []
     for _ in range(60):
-        failure = failed(failure, "no", now=1000.0)
+        failure = failed(failure, "no", reason=FailureReason.FETCH_FAILED, now=1000.0)
         pauses.append(failure.retry_at - 1000.0)
     assert failure is not None
     assert failure.attempts == 60
     for attempt, pause in enumerate(pauses):
         limit = min(reconcile.LAST_RETRY, reconcile.FIRST_RETRY * 2**attempt)
         assert limit / 2 <= pause <= limit
+
+
+@pytest.mark.parametrize("reason", FailureReason)
+def test_what_may_go_away_by_itself_is_final_from_the_third_attempt_on(reason: FailureReason) -> None:
+    failure: Failure | None = None
+    final = []
+    for _ in range(4):
+        failure = failed(failure, "no", reason=reason, now=0.0)
+        final.append(failure.final)
+    transient = reason in ("FetchFailed", "TritonUnavailable", "StorageFailed")
+    assert final == ([False, False, True, True] if transient else [True] * 4)

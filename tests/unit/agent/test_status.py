@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from littoral.agent.progress import Progress
-from littoral.agent.reconcile import Action, Fetch, Load, View
+from littoral.agent.reconcile import Action, Failure, Fetch, Load, View
 from littoral.agent.status import Board, describe
 from littoral.agent.triton import VersionState
-from littoral.api.serving import ModelState, ModelStatus, TritonStatus
+from littoral.api.serving import FailureReason, ModelState, ModelStatus, TritonStatus
 from tests.unit.agent.test_reconcile import A1, A2, B1, FAILED, UNWANTED, WANTED, view
 
 READY = VersionState.READY
@@ -35,6 +35,65 @@ def test_the_state_of_a_model(case: View, doing: Action | None, state: ModelStat
     assert (status.state, status.ready, status.version) == (state, ready, version)
     assert (status.name, status.variant, status.digest) == ("digits", "cpu", "sha256:x")
     assert status.message == ("no" if state is ModelState.FAILED else status.message)
+
+
+def fetch_failed(attempts: int) -> Failure:
+    return Failure(message="404", reason=FailureReason.FETCH_FAILED, attempts=attempts, retry_at=101.0)
+
+
+def triton_gone(attempts: int) -> Failure:
+    return Failure(message="gone", reason=FailureReason.TRITON_UNAVAILABLE, attempts=attempts, retry_at=101.0)
+
+
+@pytest.mark.parametrize(
+    ("case", "state", "message", "reason", "attempts"),
+    [
+        (view(failure=FAILED), "Failed", "no", "DigestMismatch", 1),
+        (
+            view(failure=fetch_failed(1)),
+            "Fetching",
+            "404 (attempt 1 failed; tried again within 1 s)",
+            "FetchFailed",
+            1,
+        ),
+        (
+            view(failure=fetch_failed(2)),
+            "Fetching",
+            "404 (attempt 2 failed; tried again within 2 s)",
+            "FetchFailed",
+            2,
+        ),
+        (view(failure=fetch_failed(3)), "Failed", "404", "FetchFailed", 3),
+        (view(failure=fetch_failed(50)), "Failed", "404", "FetchFailed", 10),
+        (
+            view(failure=triton_gone(1), cached=True, live=False),
+            "Loading",
+            "gone (attempt 1 failed; tried again within 1 s)",
+            "TritonUnavailable",
+            1,
+        ),
+        (
+            view(failure=triton_gone(2), installed=(A1,)),
+            "Loading",
+            "gone (attempt 2 failed; tried again within 2 s)",
+            "TritonUnavailable",
+            2,
+        ),
+        (view(failure=triton_gone(3), cached=True), "Failed", "gone", "TritonUnavailable", 3),
+        (view(failure=FAILED, installed=(A1,), versions={1: READY}), "Ready", "", None, 0),
+        (view(UNWANTED, failure=FAILED, installed=(A1,), versions={1: READY}), "Unloading", "", None, 0),
+        (view(), "Pending", "", None, 0),
+    ],
+)
+def test_what_went_wrong_is_told_and_when_it_is_tried_again(
+    case: View, state: str, message: str, reason: str | None, attempts: int
+) -> None:
+    status = describe(case, doing=None, progress=None, variant="cpu", digest="sha256:x")
+    assert (status.state, status.message, status.reason, status.attempts) == (state, message, reason, attempts)
+    assert ModelStatus.parse(status.dump()) == status
+    # While it is tried again nothing else is said, or each attempt would be news twice.
+    again = describe(case, doing=Fetch(), progress=None, variant="cpu", digest="sha256:x")
+    assert status.reason is None or again == status
 
 
 def test_progress_is_reported() -> None:

@@ -33,8 +33,8 @@ def pod(name: str = "p", *, ready: bool = True, trouble: str = "", leaving: bool
     )
 
 
-def said(state: str = "Ready", *, digest: str = DIGEST, message: str = "") -> ServerStatus:
-    model = {"name": "a", "digest": digest, "state": state, "ready": state == "Ready", "message": message}
+def said(state: str = "Ready", *, digest: str = DIGEST, message: str = "", **fields: Any) -> ServerStatus:
+    model = {"name": "a", "digest": digest, "state": state, "ready": state == "Ready", "message": message, **fields}
     return ServerStatus.parse({"models": [model]})
 
 
@@ -101,6 +101,27 @@ def test_conditions(statuses: dict[str, ServerStatus], replicas: int, expected: 
     assert status.observed_generation == 3
 
 
+TROUBLE = {"reason": "FetchFailed", "attempts": 2}
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        ({"p": said()}, ("Ready", None, 0)),
+        ({"p": said("Fetching", **TROUBLE)}, ("Fetching", "FetchFailed", 2)),
+        ({"p": said("Fetching"), "q": said("Fetching", **TROUBLE)}, ("Fetching", "FetchFailed", 2)),
+        ({"p": said("Failed", reason="LoadFailed", attempts=1), "q": said()}, ("Failed", "LoadFailed", 1)),
+        ({"p": said("Failed", reason="NotKnownYet", attempts=1)}, ("Failed", "NotKnownYet", 1)),
+        ({}, ("Unknown", None, 0)),
+    ],
+)
+def test_why_and_how_often_it_failed(statuses: dict[str, ServerStatus], expected: tuple[str, str | None, int]) -> None:
+    status = reported([pod(name) for name in statuses or ("p",)], statuses)
+    model = status.servers[0].models[0]
+    assert (model.state, model.reason, model.attempts) == expected
+    assert AssignmentStatus.parse(status.dump()) == status
+
+
 def test_what_the_api_server_refused_is_said() -> None:
     status = reported([], {}, troubles={KEY: "the API server refused it: exceeded quota"})
     assert status.servers[0].message == "the API server refused it: exceeded quota"
@@ -110,6 +131,7 @@ def test_what_the_api_server_refused_is_said() -> None:
 def test_a_model_whose_service_is_somebody_elses_is_not_served() -> None:
     status = reported([pod()], {"p": said()}, troubles={ChildKey("Service", "shop", "a"): "not Littoral's"})
     assert summary(status) == ("Failed", 0, "not Littoral's")
+    assert status.servers[0].models[0].reason == "ServiceRefused"
 
 
 def test_a_long_message_is_cut() -> None:
