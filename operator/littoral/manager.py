@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,8 @@ from littoral.cluster.kinds import Kinds
 from littoral.cluster.lease import Leadership
 from littoral.cluster.loop import LevelLoop
 from littoral.core.hardware import default_device_table, parse_device_table
+from littoral.core.learning import Learner, LearnerTuning
+from littoral.core.optimizer import Tuning
 from littoral.hub import handlers as hub_handlers
 from littoral.hub.reconciler import Reconciler as Hub
 from littoral.render.settings import ServerSettings
@@ -34,6 +36,7 @@ ROLES: Final = ("hub", "site")
 
 _RESYNC_FIRST: Final = 5.0  # Once kopf watches: what was deleted between our first list and its own.
 _RESYNC: Final = 300.0
+_TICK: Final = 5.0
 _STUCK: Final = 300.0  # No pass takes so long; a process that is in one is better started again.
 
 
@@ -50,6 +53,8 @@ class Options:
         health_port: where kopf answers the liveness probe; 0 for nowhere.
         metrics_port: where Prometheus finds metrics; 0 for nowhere.
         device_table: file with a table of device classes; None for the one that ships with Littoral.
+        learning: how demand is forecast.
+        planning: how the planner weighs.
     """
 
     servers: ServerSettings
@@ -61,6 +66,8 @@ class Options:
     health_port: int = 8080
     metrics_port: int = 9090
     device_table: Path | None = None
+    learning: LearnerTuning = field(default_factory=LearnerTuning)
+    planning: Tuning = field(default_factory=Tuning)
 
 
 async def run(options: Options) -> None:
@@ -102,6 +109,8 @@ class _Manager:
                 kinds=self._kinds,
                 devices=parse_device_table(table.read_text()) if table else default_device_table(),
                 recorder=EventRecorder(client, component="littoral-hub", instance=options.identity),
+                learner=Learner(options.learning),
+                tuning=options.planning,
                 on_change=self._trigger,
             )
             self._loops["hub"] = LevelLoop("hub", self._hub.step, may_run=lambda: self._leadership.leading)
@@ -124,6 +133,7 @@ class _Manager:
             "kopf": self._run_kopf(),
             "lease": self._leadership.run(),
             "resync": self._resync(),
+            "tick": self._tick(),
             **{f"loop {name}": loop.run() for name, loop in self._loops.items()},
             **{f"informer {index}": informer.run() for index, informer in enumerate(informers)},
         }
@@ -161,6 +171,13 @@ class _Manager:
                 continue
             await asyncio.sleep(pause)
             pause = _RESYNC
+
+    async def _tick(self) -> None:
+        """Forecasts move on while nothing else happens."""
+        while (hub := self._loops.get("hub")) is not None:
+            await asyncio.sleep(_TICK)
+            hub.trigger()
+        await asyncio.Event().wait()
 
     async def _run_kopf(self) -> None:
         registry = kopf.OperatorRegistry()

@@ -14,6 +14,7 @@ from littoral.api.meta import Condition, ConditionStatus
 READY = "Ready"
 RECONCILING = "Reconciling"
 STALLED = "Stalled"
+ATTAINABLE = "Attainable"
 
 Conditions = tuple[Condition, ...]
 

@@ -21,7 +21,7 @@ from littoral.api.meta import (
     ServiceName,
 )
 from littoral.api.nodepool import Tier
-from littoral.api.quantity import PositiveDuration, PositiveQuantity, Ratio
+from littoral.api.quantity import Decimal, PositiveDuration, PositiveQuantity, Ratio
 from littoral.api.rules import ListMap, Rule
 from littoral.api.serving import Artifact, Backend, ModelState, Parameter
 
@@ -238,13 +238,24 @@ class Rejection(ApiModel):
     """Why not, and what would change it."""
 
 
+class SiteDemand(ApiModel):
+    """How many requests are expected at one site."""
+
+    site: str | None = None
+    """Site where they arrive; absent for those that arrive at no site."""
+    rate: Decimal
+    """Requests per second to be ready for: the forecast for the time that starting takes."""
+
+    atomic: ClassVar[bool] = True
+
+
 class ModelStatus(ApiModel):
     """What Littoral did about the Model."""
 
     observed_generation: int = Field(default=-1, json_schema_extra={"format": "int64"})
     """metadata.generation that this status is about; -1 until Littoral has seen the Model."""
     conditions: Conditions = ()
-    """Ready: every wanted replica answers. Reconciling and Stalled are present only while true."""
+    """Ready: it answers in every chosen place. Reconciling and Stalled are present only while true."""
     replicas: Count = 0
     """Replicas that are wanted, over all pools."""
     ready_replicas: Count = 0
@@ -255,6 +266,10 @@ class ModelStatus(ApiModel):
     """Ready places out of chosen places. Example: 2/2."""
     url: str | None = None
     """Where clients of the cluster reach the Model (KServe v2 protocol). Example: http://digits.shop."""
+    demand: Annotated[tuple[SiteDemand, ...], Field(max_length=4096)] = ()
+    """What the Model is planned for, by site; absent for sites of which nothing is known yet."""
+    shortfall: Message | None = None
+    """What is asked and not served, or not in time: by how much, and what would help; absent where all is well."""
     placements: Annotated[tuple[Placement, ...], Field(max_length=4096)] = ()
     """Where the Model runs, and why there."""
     rejections: Annotated[tuple[Rejection, ...], Field(max_length=4096)] = ()

@@ -40,6 +40,14 @@ from littoral.render.settings import CacheType
               help="Seconds between taking a server from its clients and stopping it.")  # fmt: skip
 @click.option("--device-table", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Table of device classes (YAML) instead of the built-in one.")  # fmt: skip
+@click.option("--forecast-quantile", type=click.FloatRange(0.75, 1, max_open=True), default=0.95,
+              help="Be ready for demand that stays below its forecast with this probability.")  # fmt: skip
+@click.option("--scale-down-after", type=click.FloatRange(min=0), default=120,
+              help="Seconds after its last change before a server gets fewer replicas.")  # fmt: skip
+@click.option("--scale-to-zero-after", type=click.FloatRange(min=0), default=0,
+              help="Seconds without a request before a Model with minReplicas 0 is let go; 0: never.")  # fmt: skip
+@click.option("--standby/--no-standby", default=True,
+              help="Keep a replica in the cloud of each Model whose LatencySLO allows overflow.")  # fmt: skip
 @click.option("--health-port", type=int, default=8080, help="Where the liveness probe is answered; 0: nowhere.")
 @click.option("--metrics-port", type=int, default=9090, help="Where Prometheus finds metrics; 0: nowhere.")
 @click.option("--log-format", type=click.Choice(["json", "text"]), default="json", help="Form of the log lines.")
@@ -61,6 +69,10 @@ def operator(
     ca_bundle: Path | None,
     drain: int,
     device_table: Path | None,
+    forecast_quantile: float,
+    scale_down_after: float,
+    scale_to_zero_after: float,
+    standby: bool,
     health_port: int,
     metrics_port: int,
     log_format: str,
@@ -80,6 +92,8 @@ def operator(
     from littoral.cluster.client import NoCluster
     from littoral.cluster.lease import LeadershipLost
     from littoral.core.hardware import InvalidDeviceTable
+    from littoral.core.learning import LearnerTuning
+    from littoral.core.optimizer import Tuning
     from littoral.render.settings import ServerSettings
 
     kopf.configure(
@@ -98,6 +112,8 @@ def operator(
         health_port=health_port,
         metrics_port=metrics_port,
         device_table=device_table,
+        learning=LearnerTuning(quantile=forecast_quantile, scale_to_zero_after=scale_to_zero_after or None),
+        planning=Tuning(scale_down_after=scale_down_after, standby=standby),
         servers=ServerSettings(
             triton_image=triton_image,
             triton_command=tuple(triton_command.split()) or None,

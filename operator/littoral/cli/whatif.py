@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from littoral.api.quantity import parse_decimal
 from littoral.cli.access import Object
 from littoral.cli.difference import Difference, difference
 from littoral.cli.failures import Failure, not_found
@@ -13,8 +14,11 @@ from littoral.cli.findings import check, is_ours
 from littoral.cli.manifests import UnreadableManifest, read_manifests
 from littoral.cli.worlds import KINDS, NODE, ObjectKey, Surroundings, key_of, overlay, surroundings, trimmed
 from littoral.core.hardware import DeviceTable
+from littoral.core.learning import Learner
+from littoral.core.optimizer import Tuning, build_problem, plan
 from littoral.core.plan import Plan
-from littoral.core.planner import plan
+from littoral.core.world import ModelKey, World
+from littoral.core.world import key_of as model_key
 
 
 def what_if(
@@ -59,8 +63,31 @@ def what_if(
 
 
 def solve(it: Surroundings) -> Plan:
-    """What the operator would decide of this world."""
-    return plan(it.world)
+    """What the operator would decide of this world.
+
+    Demand is what the operator says in the Models' statuses that it plans for; speeds are learned from what the sites
+    report now. What only the operator remembers is missing: how long ago servers changed, and how far latencies have
+    been from what was predicted.
+    """
+    assignments = tuple(it.assignments.values())
+    inputs = Learner().learn(it.world, assignments, now=0.0)
+    problem = build_problem(
+        it.world,
+        demand=_demand(it.world),
+        rates=inputs.rates,
+        memory=inputs.memory,
+        assignments=assignments,
+        tuning=Tuning(standby=True),
+    )
+    return plan(problem)
+
+
+def _demand(world: World) -> dict[tuple[ModelKey, str | None], float | None]:
+    return {
+        (model_key(model), said.site): float(parse_decimal(said.rate))
+        for model in world.models
+        for said in model.status.demand
+    }
 
 
 def changes_of(files: Sequence[str], *, recursive: bool, namespace: str) -> list[Object]:

@@ -77,6 +77,8 @@ def trimmed(body: Mapping[str, Any]) -> Object:
         kept["status"] = {"allocatable": _mapping(status.get("allocatable")), "conditions": ready}
         return kept
     kept["spec"] = _discreet(body.get("spec"))
+    if body["kind"] == Model.KIND and status.get("demand"):
+        kept["status"] = {"demand": status["demand"]}
     if body["kind"] == Assignment.KIND and status:
         kept["status"] = _discreet({key: value for key, value in status.items() if key != "conditions"})
     return kept
@@ -117,7 +119,9 @@ def overlay(
     for body in changes:
         key = key_of(body, namespace=namespace)
         own = {"namespace": key.namespace} if key.namespace else {}
-        by_key[key] = {**body, "metadata": {**body["metadata"], **own}}
+        # What the operator knows of an object outlives a change of its spec.
+        said = {"status": by_key[key]["status"]} if "status" in by_key.get(key, {}) else {}
+        by_key[key] = {**said, **body, "metadata": {**body["metadata"], **own}}
     return list(by_key.values())
 
 

@@ -31,6 +31,11 @@ class Kinds:
         """Whether the first list of every kind is in."""
         return self.models.synced and self.slos.synced and self.pools.synced and self.assignments.synced
 
+    @property
+    def changes(self) -> int:
+        """Counts what was noted of all kinds: equal numbers mean that nothing is new."""
+        return sum(store.changes for store in (self.models, self.slos, self.pools, self.assignments))
+
     def malformed(self) -> tuple[Malformed, ...]:
         """The objects of all kinds that cannot be read."""
         return (

@@ -47,6 +47,8 @@ class KindStore(Generic[K]):
         self._malformed: dict[Key, Malformed] = {}
         self._versions: dict[Key, tuple[str, str]] = {}
         self.synced = False
+        self.changes = 0
+        """Counts what was noted: equal numbers mean that nothing is new."""
 
     def objects(self) -> tuple[K, ...]:
         """The parsed objects, without those that are being deleted."""
@@ -92,7 +94,7 @@ class KindStore(Generic[K]):
         except InvalidObject as error:
             self._malformed[key] = self._apart(body, message=str(error))
             logger.warning("%s %s/%s cannot be read: %s", self.resource.kind, *key, error)
-        self._on_change()
+        self._changed()
 
     def _drop(self, key: Key, *, uid: str) -> None:
         if self._versions.get(key, ("", ""))[0] != uid:
@@ -100,6 +102,10 @@ class KindStore(Generic[K]):
         del self._versions[key]
         self._objects.pop(key, None)
         self._malformed.pop(key, None)
+        self._changed()
+
+    def _changed(self) -> None:
+        self.changes += 1
         self._on_change()
 
     def _apart(self, body: Mapping[str, Any], *, message: str) -> Malformed:

@@ -24,6 +24,17 @@ _FORBIDDEN: Final = frozenset(
     }
 )
 
+# What has no other place goes on where it serves (its node may be back in a moment); but not in the way of others.
+_OUTRANKED: Final = frozenset(
+    {
+        Reason.DEVICES_TAKEN,
+        Reason.INSUFFICIENT_CPU,
+        Reason.MAX_REPLICAS_REACHED,
+        Reason.NOT_NEEDED,
+        Reason.POOL_FULL,
+    }
+)
+
 
 def stage(planned: Plan, *, current: Mapping[str, Assignment]) -> dict[str, AssignmentSpec]:
     """What each pool's Assignment shall say now, on the way to the plan.
@@ -32,13 +43,45 @@ def stage(planned: Plan, *, current: Mapping[str, Assignment]) -> dict[str, Assi
         current: the Assignments as they are, by pool, with what their sites report.
 
     Returns:
-        The planned assignments, each with the Models that must go on serving there until they serve elsewhere.
+        The planned assignments, each with the Models and the replicas that must go on serving there until as much
+        serves elsewhere.
     """
     leaving = _leaving(planned, current=current)
+    replicas = _replicas(planned, current=current)
     return {
-        pool: _with(spec, leaving.get(pool, ()), current=current[pool]) if pool in leaving else spec
+        pool: _with(spec, leaving.get(pool, ()), replicas=replicas.get(pool, {}))
+        if pool in leaving or pool in replicas
+        else spec
         for pool, spec in planned.assignments.items()
     }
+
+
+def _replicas(planned: Plan, *, current: Mapping[str, Assignment]) -> dict[str, dict[tuple[str, str], int]]:
+    """Servers that are to shrink while what takes their load over has yet to serve: (namespace, name) -> replicas."""
+    kept: dict[str, dict[tuple[str, str], int]] = {}
+    for pool, spec in planned.assignments.items():
+        if pool not in current:
+            continue
+        before = {(server.namespace, server.name): server.replicas for server in current[pool].spec.servers}
+        for server in spec.servers:
+            key = (server.namespace, server.name)
+            if before.get(key, 0) > server.replicas and _awaited(planned, server, pool=pool, current=current):
+                kept.setdefault(pool, {})[key] = before[key]
+    return kept
+
+
+def _awaited(planned: Plan, server: Server, *, pool: str, current: Mapping[str, Assignment]) -> bool:
+    """Whether another server that a Model of this one is to have as well does not answer yet."""
+    for model in server.models:
+        decision = planned.decisions.get(ModelKey(server.namespace, model.name))
+        for placement in decision.placements if decision is not None else ():
+            if (placement.pool, placement.server) == (pool, server.name):
+                continue
+            assignment = current.get(placement.pool)
+            ready = _ready(assignment.status.servers) if assignment is not None else frozenset()
+            if (server.namespace, placement.server, model.name) not in ready:
+                return True
+    return False
 
 
 def _leaving(planned: Plan, *, current: Mapping[str, Assignment]) -> dict[str, list[tuple[Server, ServedModel]]]:
@@ -62,6 +105,7 @@ def _leaving(planned: Plan, *, current: Mapping[str, Assignment]) -> dict[str, l
                     and (pool, server.namespace, server.name, model.name) not in wanted
                     and (server.namespace, server.name, model.name) in ready
                     and not _forbidden(decision, pool=pool, variant=model.variant)
+                    and not _outranked(decision, pool=pool, variant=model.variant)
                     and not _replaced(decision, key=ModelKey(server.namespace, model.name), current=current)
                 ):
                     leaving.setdefault(pool, []).append((server, model))
@@ -71,6 +115,14 @@ def _leaving(planned: Plan, *, current: Mapping[str, Assignment]) -> dict[str, l
 def _forbidden(decision: Decision, *, pool: str, variant: str) -> bool:
     return any(
         rejection.pool == pool and rejection.variant in (None, variant) and rejection.reason in _FORBIDDEN
+        for rejection in decision.rejections
+    )
+
+
+def _outranked(decision: Decision, *, pool: str, variant: str) -> bool:
+    """Whether the Model has no place at all because others need the room that it takes, or because nobody needs it."""
+    return not decision.placements and any(
+        rejection.pool == pool and rejection.variant in (None, variant) and rejection.reason in _OUTRANKED
         for rejection in decision.rejections
     )
 
@@ -97,9 +149,14 @@ def _ready(reports: Iterable[ServerReport]) -> frozenset[tuple[str, str, str]]:
 
 
 def _with(
-    spec: AssignmentSpec, leaving: Iterable[tuple[Server, ServedModel]], *, current: Assignment
+    spec: AssignmentSpec,
+    leaving: Iterable[tuple[Server, ServedModel]],
+    *,
+    replicas: Mapping[tuple[str, str], int],
 ) -> AssignmentSpec:
     servers = {(server.namespace, server.name): server for server in spec.servers}
+    for key, count in replicas.items():
+        servers[key] = servers[key].model_copy(update={"replicas": count})
     for old, model in leaving:
         key = (old.namespace, old.name)
         # A server that the plan keeps for other Models only gets this one back; another stays with what must stay.

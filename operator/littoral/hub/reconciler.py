@@ -1,10 +1,12 @@
-"""One pass of the hub, in numbered steps: snapshot, plan, write the Assignments, tell people."""
+"""One pass of the hub, in numbered steps: snapshot, learn, plan, write the Assignments, tell people."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,10 +21,11 @@ from littoral.cluster.kinds import Kinds
 from littoral.cluster.resources import ASSIGNMENTS, NODES
 from littoral.cluster.status import refuse_malformed, write_statuses
 from littoral.core.hardware import DeviceTable, Node
+from littoral.core.learning import Learner
+from littoral.core.optimizer import Memo, Problem, Tuning, build_problem, plan
 from littoral.core.plan import Plan
-from littoral.core.planner import plan
 from littoral.core.staging import stage
-from littoral.core.world import World, key_of
+from littoral.core.world import ModelKey, World, key_of
 from littoral.hub.statuses import model_status, pool_status, slo_status
 
 logger = logging.getLogger(__name__)
@@ -40,12 +43,19 @@ class Reconciler:
         kinds: Kinds,
         devices: DeviceTable,
         recorder: EventRecorder,
+        learner: Learner,
+        tuning: Tuning,
         on_change: Callable[[], None],
     ) -> None:
         self._client = client
         self._kinds = kinds
         self._devices = devices
         self._recorder = recorder
+        self._learner = learner
+        self._tuning = tuning
+        self._memo = Memo()
+        self._problem: Problem | None = None
+        self._finished: tuple[Problem, int] | None = None
         self._nodes: Informer[Node] = Informer(client, NODES, keep=Node.from_object, on_change=on_change)
 
     @property
@@ -58,17 +68,24 @@ class Reconciler:
         # 1. Take a snapshot. Before the first lists are in, absence means nothing.
         if not self._nodes.synced or not self._kinds.synced:
             return True
-        world = self._snapshot()
+        changes = self._kinds.changes
+        world, assignments = self._snapshot(), self._kinds.assignments.objects()
 
-        # 2. Plan, off the event loop: watches and the Lease must not wait for it.
-        decided = await asyncio.to_thread(plan, world)
+        # 2. Learn from what the sites report, off the event loop: watches and the Lease must not wait.
+        problem = await asyncio.to_thread(self._learn, world, assignments)
+        if self._finished is not None and self._finished[1] == changes and problem.same(self._finished[0]):
+            return True
 
-        # 3. Write the Assignments that differ, remove those whose pool is gone. What serves stays until its replacement
+        # 3. Plan.
+        decided = await asyncio.to_thread(plan, problem, memo=self._memo)
+
+        # 4. Write the Assignments that differ, remove those whose pool is gone. What serves stays until its replacement
         #    serves, so a plan may take several passes.
         written = await self._write_assignments(world, decided)
 
-        # 4. Tell people.
-        told = await self._tell(world, decided)
+        # 5. Tell people.
+        told = await self._tell(world, problem, decided)
+        self._finished = (problem, changes) if written and told else None
         return written and told
 
     def _snapshot(self) -> World:
@@ -79,6 +96,21 @@ class Reconciler:
             nodes=tuple(sorted(self._nodes.values(), key=lambda node: node.name)),
             devices=self._devices,
         )
+
+    def _learn(self, world: World, assignments: Sequence[Assignment]) -> Problem:
+        inputs = self._learner.learn(world, assignments, now=time.time())
+        self._problem = build_problem(
+            world,
+            demand=inputs.demand,
+            rates=inputs.rates,
+            memory=inputs.memory,
+            assignments=assignments,
+            ages=inputs.ages,
+            broken=inputs.broken,
+            tuning=self._tuning,
+            before=self._problem,
+        )
+        return self._problem
 
     async def _write_assignments(self, world: World, decided: Plan) -> bool:
         done = True
@@ -103,17 +135,17 @@ class Reconciler:
                 done = False
         return done
 
-    async def _tell(self, world: World, decided: Plan) -> bool:
+    async def _tell(self, world: World, problem: Problem, decided: Plan) -> bool:
         now = datetime.now(UTC)
         assignments = {assignment.name: assignment for assignment in self._kinds.assignments.objects()}
         # The snapshot is immutable, so that the statuses can be computed off the event loop, too.
-        models = await asyncio.to_thread(_model_statuses, world, decided, assignments, now)
+        models = await asyncio.to_thread(_model_statuses, world, problem, decided, assignments, now)
         done = True
         for model, status, written in await write_statuses(self._client, models, manager=FIELD_MANAGER):
             done &= written
             if written:
                 await self._announce(model, status)
-        slos = [(slo, slo_status(slo, world=world, now=now)) for slo in world.slos]
+        slos = [(slo, slo_status(slo, world=world, decisions=decided.decisions, now=now)) for slo in world.slos]
         pools = [(pool, pool_status(pool, world=world, now=now)) for pool in world.pools]
         for _, _, written in (
             *await write_statuses(self._client, slos, manager=FIELD_MANAGER),
@@ -140,13 +172,32 @@ class Reconciler:
 
 
 def _model_statuses(
-    world: World, decided: Plan, assignments: Mapping[str, Assignment], now: datetime
+    world: World, problem: Problem, decided: Plan, assignments: Mapping[str, Assignment], now: datetime
 ) -> list[tuple[Model, ModelStatus]]:
-    decisions = decided.decisions
+    decisions, demand = decided.decisions, _by_model(problem)
     return [
-        (each, model_status(each, decision=decisions[key_of(each)], world=world, assignments=assignments, now=now))
+        (
+            each,
+            model_status(
+                each,
+                decision=decisions[key_of(each)],
+                demand=demand.get(key_of(each), {}),
+                world=world,
+                assignments=assignments,
+                now=now,
+            ),
+        )
         for each in world.models
     ]
+
+
+def _by_model(problem: Problem) -> Mapping[ModelKey, Mapping[str | None, float]]:
+    """What each Model's sites are expected to ask."""
+    found: dict[ModelKey, dict[str | None, float]] = defaultdict(dict)
+    for (key, site), amount in problem.demand.items():
+        if amount is not None:
+            found[key][site] = amount
+    return found
 
 
 def _assignment(pool: NodePool, spec: AssignmentSpec) -> dict[str, Any]:

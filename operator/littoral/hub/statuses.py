@@ -9,33 +9,47 @@ from typing import Final
 from littoral.api import conditions
 from littoral.api.assignment import AssignedModelStatus, Assignment
 from littoral.api.base import shorten
+from littoral.api.conditions import Conditions
 from littoral.api.latencyslo import LatencySLO, LatencySLOStatus
-from littoral.api.meta import Condition
-from littoral.api.model import Model, ModelStatus, Placement, Rejection
+from littoral.api.meta import Condition, ConditionStatus
+from littoral.api.model import Model, ModelStatus, Placement, Rejection, SiteDemand
 from littoral.api.nodepool import DiscoveredAccelerator, NodePool, NodePoolStatus
-from littoral.api.quantity import format_quantity
+from littoral.api.quantity import format_decimal, format_quantity
 from littoral.api.serving import ModelState
 from littoral.core import plan as core
-from littoral.core.world import World, key_of, selects
+from littoral.core.world import ModelKey, World, key_of, selects
 
 # A status must fit into etcd's 1.5 MiB whatever the number of pools; the totals count all of them.
 _LISTED_MOST: Final = 500
 
 
+Said = Mapping[tuple[str, str], AssignedModelStatus]
+"""What sites say of one Model, by pool and server."""
+
+
 def model_status(
-    model: Model, *, decision: core.Decision, world: World, assignments: Mapping[str, Assignment], now: datetime
+    model: Model,
+    *,
+    decision: core.Decision,
+    world: World,
+    assignments: Mapping[str, Assignment],
+    now: datetime,
+    demand: Mapping[str | None, float] | None = None,
 ) -> ModelStatus:
     """The status of a Model: where it runs and why, where not and why not.
 
     Args:
         assignments: by pool, with the sites' reports in their statuses.
+        demand: requests/s that are expected, by site; None for those that arrive at no site.
     """
     pools = {pool.name: pool for pool in world.pools}
-    said = {placed.pool: _said(model, placed, assignments.get(placed.pool)) for placed in decision.placements}
+    said = {(it.pool, it.server): _said(model, it, assignments.get(it.pool)) for it in decision.placements}
     placements = tuple(
-        _placement(placed, pool=pools[placed.pool], said=said[placed.pool]) for placed in decision.placements
+        _placement(placed, pool=pools[placed.pool], said=said[placed.pool, placed.server])
+        for placed in decision.placements
     )
     ready = [placement for placement in placements if placement.ready_replicas >= placement.replicas]
+    expected = sorted((demand or {}).items(), key=lambda item: (item[0] is None, item[0] or ""))
     return ModelStatus(
         observed_generation=model.metadata.generation,
         conditions=_model_conditions(model, placements=placements, said=said, decision=decision, world=world, now=now),
@@ -44,6 +58,8 @@ def model_status(
         selector=f"serves.littoral.dev/{model.name}=true",
         placed=f"{len(ready)}/{len(placements)}",
         url=f"http://{model.name}.{model.namespace}",
+        demand=tuple(SiteDemand(site=site, rate=format_decimal(rate)) for site, rate in expected[:_LISTED_MOST]),
+        shortfall=shorten(decision.shortfall) or None,
         placements=placements[:_LISTED_MOST],
         rejections=tuple(
             Rejection(pool=r.pool, variant=r.variant, reason=r.reason, message=shorten(r.message))
@@ -90,30 +106,47 @@ def _model_conditions(
     model: Model,
     *,
     placements: Sequence[Placement],
-    said: Mapping[str, AssignedModelStatus],
+    said: Said,
     decision: core.Decision,
     world: World,
     now: datetime,
 ) -> tuple[Condition, ...]:
     before, generation = model.status.conditions, model.metadata.generation
+    if not placements and decision.demand == 0 and any(r.reason == core.Reason.NOT_NEEDED for r in decision.rejections):
+        message = "nobody has asked for it for long, so it is let go; demand, or scaling.minReplicas, brings it back"
+        return conditions.ready(before, reason="Idle", message=message, generation=generation, now=now)
     if not placements:
         reasons = [r.message for r in decision.rejections if r.variant is None]
         message = "; ".join(reasons) if world.pools else "there is no NodePool: create one that selects your nodes"
         return conditions.stalled(before, reason="NoPlacement", message=message, generation=generation, now=now)
     failed = [p for p in placements if p.state == ModelState.FAILED]
     if failed:
-        message = "; ".join(f"{p.pool}: {said[p.pool].message}" for p in failed)
+        message = "; ".join(f"{p.pool}: {said[p.pool, p.server].message}" for p in failed)
         return conditions.stalled(before, reason="ModelFailed", message=message, generation=generation, now=now)
     waiting = [p for p in placements if p.ready_replicas < p.replicas]
     if waiting:
-        message = "; ".join(f"{p.pool}: {p.state}: {said[p.pool].message}" for p in waiting)
-        return conditions.reconciling(before, reason="Progressing", message=message, generation=generation, now=now)
-    message = "serves in " + ", ".join(f"{p.pool} ({p.variant})" for p in placements)
+        message = "; ".join(f"{p.pool}: {p.state}: {said[p.pool, p.server].message}" for p in waiting)
+        # More replicas of what serves already: it is ready, and on its way.
+        serving = all(p.ready_replicas for p in placements)
+        return conditions.reconciling(
+            before,
+            reason="Progressing",
+            message=message,
+            generation=generation,
+            now=now,
+            serving=ConditionStatus.TRUE if serving else ConditionStatus.FALSE,
+        )
+    where = {f"{p.pool} ({p.variant})": None for p in placements}
+    message = "serves in " + ", ".join(where)
+    if decision.shortfall:
+        message = f"{message}; {decision.shortfall}"
     return conditions.ready(before, reason="Serving", message=message, generation=generation, now=now)
 
 
-def slo_status(slo: LatencySLO, *, world: World, now: datetime) -> LatencySLOStatus:
-    """The status of a LatencySLO: whether it is about something that exists."""
+def slo_status(
+    slo: LatencySLO, *, world: World, decisions: Mapping[ModelKey, core.Decision], now: datetime
+) -> LatencySLOStatus:
+    """The status of a LatencySLO: whether it is about something that exists, and whether it can be kept."""
     before, generation = slo.status.conditions, slo.metadata.generation
     models = {key_of(model) for model in world.models}
     sites = {pool.spec.site for pool in world.pools}
@@ -144,7 +177,27 @@ def slo_status(slo: LatencySLO, *, world: World, now: datetime) -> LatencySLOSta
             generation=generation,
             now=now,
         )
-    return LatencySLOStatus(observed_generation=generation, conditions=after)
+    decision = decisions.get(ModelKey(slo.namespace or "", slo.spec.model_ref.name))
+    return LatencySLOStatus(
+        observed_generation=generation, conditions=_attainable(after, decision, generation=generation, now=now)
+    )
+
+
+def _attainable(before: Conditions, decision: core.Decision | None, *, generation: int, now: datetime) -> Conditions:
+    if decision is None or (not decision.placements and not decision.shortfall):
+        return conditions.remove_conditions(before, conditions.ATTAINABLE)
+    status, reason, message = ConditionStatus.TRUE, "EnoughCapacity", "the plan has capacity for what is expected"
+    if decision.shortfall:
+        status, reason, message = ConditionStatus.FALSE, "NotEnoughCapacity", decision.shortfall
+    return conditions.set_condition(
+        before,
+        conditions.ATTAINABLE,
+        status=status,
+        reason=reason,
+        message=message,
+        generation=generation,
+        now=now,
+    )
 
 
 def pool_status(pool: NodePool, *, world: World, now: datetime) -> NodePoolStatus:

@@ -18,9 +18,9 @@ from littoral.cli.whatif import key_from
 from littoral.cli.worlds import ObjectKey, overlay, surroundings, trimmed
 from littoral.core.hardware import default_device_table
 from littoral.core.plan import Decision, Plan
-from littoral.core.planner import plan
 from littoral.core.world import ModelKey, World
 from tests.support.objects import assignment, model, model_object, node, pool, pool_object, server, variant
+from tests.support.planning import planned
 
 NPU = variant("npu", accelerator="intel-npu", backend="openvino")
 Object = dict[str, Any]
@@ -80,8 +80,9 @@ def test_a_world_without_assignments_is_all_new(world: Path) -> None:
         "",
         "Models",
         "      MODEL         POOL   VARIANT               WHY",
-        "  +   shop/digits   edge   onnx-cpu on cpu x 1   PreferredVariant: onnx-cpu is the only variant that",
-        "                                                 pool edge can run: it has 4 CPU cores",
+        "  +   shop/digits   edge   onnx-cpu on cpu x 1   PreferredVariant: onnx-cpu is the only variant and",
+        "                                                 runs on cpu: it is kept ready, since its load is",
+        "                                                 unknown or small",
         "",
         "1 server appears, 1 Model is affected. Nothing was written.",
     ]
@@ -236,7 +237,7 @@ class TestSnapshots:
         whole = [model_object(), pool_object(), node_object(), assignment_object(server("digits"))]
         table = default_device_table()
         before, after = (surroundings(it, devices=table) for it in (whole, [trimmed(body) for body in whole]))
-        assert plan(before.world) == plan(after.world)
+        assert planned(before.world) == planned(after.world)
         assert before.world.nodes == after.world.nodes
 
     def test_leave_out_what_is_being_deleted(self) -> None:
@@ -268,25 +269,25 @@ class TestDifference:
     world = World(models=(model(),), pools=(pool(),), nodes=(node(),))
 
     def test_nothing(self) -> None:
-        decided = plan(self.world)
+        decided = planned(self.world)
         found = difference(decided.assignments, decided)
         assert not found
         assert as_text(found, width=None) == "Nothing would change."
 
     def test_another_artifact(self) -> None:
         other = {"uri": "https://models.example/network.onnx", "digest": "sha256:" + "f" * 64}
-        after = plan(World(models=(model(variants=[variant(artifact=other)]),), pools=(pool(),), nodes=(node(),)))
-        found = difference(plan(self.world).assignments, after)
+        after = planned(World(models=(model(variants=[variant(artifact=other)]),), pools=(pool(),), nodes=(node(),)))
+        found = difference(planned(self.world).assignments, after)
         assert [it.details for it in found.servers] == [("digits: another artifact",)]
         assert [(it.change, it.reason) for it in found.moves] == [(Change.CHANGES, "ArtifactChanged")]
 
     def test_the_address_of_an_artifact_is_not_the_artifact(self) -> None:
         moved = {"uri": "https://elsewhere.example/a", "digest": variant()["artifact"]["digest"]}
-        after = plan(World(models=(model(variants=[variant(artifact=moved)]),), pools=(pool(),), nodes=(node(),)))
-        assert not difference(plan(self.world).assignments, after)
+        after = planned(World(models=(model(variants=[variant(artifact=moved)]),), pools=(pool(),), nodes=(node(),)))
+        assert not difference(planned(self.world).assignments, after)
 
     def test_a_pool_that_is_gone(self) -> None:
-        found = difference(plan(self.world).assignments, plan(World(models=(model(),))))
+        found = difference(planned(self.world).assignments, planned(World(models=(model(),))))
         assert [(it.change, it.reason) for it in found.moves] == [(Change.GOES, "PoolGone")]
         assert found.shortfalls[0].message == "there is no NodePool: create one that selects your nodes"
 

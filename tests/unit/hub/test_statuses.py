@@ -11,10 +11,11 @@ from littoral.api.assignment import Assignment
 from littoral.api.conditions import find_condition
 from littoral.api.meta import Condition
 from littoral.api.model import ModelStatus
-from littoral.core.planner import plan
-from littoral.core.world import World, key_of
+from littoral.core.optimizer import RateKey, Speed
+from littoral.core.world import ModelKey, World, key_of
 from littoral.hub.statuses import model_status, pool_status, slo_status
 from tests.support.objects import DIGEST, assignment, model, node, pool, slo, variant
+from tests.support.planning import planned
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -50,7 +51,7 @@ def told(said: Assignment | None, *, world: World | None = None) -> ModelStatus:
     world = world or World(models=(model(),), pools=(pool(),), nodes=(node(),))
     return model_status(
         world.models[0],
-        decision=plan(world).decisions[key_of(world.models[0])],
+        decision=planned(world).decisions[key_of(world.models[0])],
         world=world,
         assignments={} if said is None else {"edge": said},
         now=NOW,
@@ -112,7 +113,9 @@ def test_the_status_of_a_model_says_where_and_why() -> None:
         "Ready",
     )
     assert placement.reason == "PreferredVariant"
-    assert placement.message == ("onnx-cpu is the only variant that pool edge can run: it has 4 CPU cores")
+    assert placement.message == (
+        "onnx-cpu is the only variant and runs on cpu: it is kept ready, since its load is unknown or small"
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,7 @@ def test_telling_the_same_again_changes_nothing() -> None:
     world = World(models=(model().with_status(first),), pools=(pool(),), nodes=(node(),))
     later = model_status(
         world.models[0],
-        decision=plan(world).decisions[key_of(world.models[0])],
+        decision=planned(world).decisions[key_of(world.models[0])],
         world=world,
         assignments={"edge": site_says("Ready", ready_replicas=1)},
         now=datetime(2027, 1, 1, tzinfo=UTC),
@@ -161,13 +164,65 @@ def test_telling_the_same_again_changes_nothing() -> None:
 )
 def test_an_slo(fields: dict[str, Any], expected: dict[str, tuple[str, str]], message: str) -> None:
     mine = slo(**fields)
-    status = slo_status(mine, world=World(models=(model(),), slos=(mine,), pools=(pool(),)), now=NOW)
+    world = World(models=(model(),), slos=(mine,), pools=(pool(),))
+    status = slo_status(mine, world=world, decisions={}, now=NOW)
     assert conditions_of(status) == expected
     assert ready(status).message == message
 
 
+@pytest.mark.parametrize(
+    ("rate", "expected", "message"),
+    [
+        pytest.param(50.0, ("True", "EnoughCapacity"), "the plan has capacity for what is expected", id="kept"),
+        pytest.param(
+            0.0,
+            ("False", "NotEnoughCapacity"),
+            "20 requests/s at site edge are served as well as can be, but not p99 within 50ms: the fastest, "
+            "onnx-cpu in pool edge, takes 80ms at low load, 30ms too long; a latency of at least 96ms, or a variant "
+            "1.6 times as fast, would do",
+            id="too slow",
+        ),
+    ],
+)
+def test_whether_an_slo_can_be_kept(rate: float, expected: tuple[str, str], message: str) -> None:
+    mine = slo(demand={"floor": "20"})
+    world = World(models=(model(),), slos=(mine,), pools=(pool(),), nodes=(node(),))
+    key = RateKey(ModelKey("shop", "digits"), "onnx-cpu", "cpu", "edge")
+    decisions = planned(world, rates={key: Speed(rate, 60.0, 0.08)}).decisions
+    status = slo_status(mine, world=world, decisions=decisions, now=NOW)
+    attainable = find_condition(status.conditions, "Attainable")
+    assert attainable is not None
+    assert (attainable.status, attainable.reason) == expected
+    assert attainable.message == message
+    assert conditions_of(status)["Ready"] == ("True", "InForce")
+
+
+def test_an_idle_model_is_ready_without_a_place() -> None:
+    world = World(models=(model(),), pools=(pool(),), nodes=(node(),))
+    decision = planned(world, demand={(ModelKey("shop", "digits"), "edge"): 0.0}).decisions[ModelKey("shop", "digits")]
+    status = model_status(world.models[0], decision=decision, world=world, assignments={}, now=NOW)
+    assert conditions_of(status) == {"Ready": ("True", "Idle")}
+
+
+def test_a_model_that_grows_is_ready_and_on_its_way() -> None:
+    mine = slo(demand={"floor": "20"})
+    world = World(models=(model(),), slos=(mine,), pools=(pool(),), nodes=(node(),))
+    decision = planned(world).decisions[ModelKey("shop", "digits")]
+    status = model_status(
+        world.models[0],
+        decision=decision,
+        world=world,
+        assignments={"edge": site_says("Ready", ready_replicas=1)},
+        now=NOW,
+        demand={"edge": 18.5, None: 1.5},
+    )
+    assert (status.replicas, status.ready_replicas) == (2, 1)
+    assert conditions_of(status) == {"Ready": ("True", "Progressing"), "Reconciling": ("True", "Progressing")}
+    assert [(it.site, it.rate) for it in status.demand] == [("edge", "18.5"), (None, "1.5")]
+
+
 def test_an_slo_without_its_model() -> None:
-    status = slo_status(slo("nobody"), world=World(models=(model(),)), now=NOW)
+    status = slo_status(slo("nobody"), world=World(models=(model(),)), decisions={}, now=NOW)
     assert conditions_of(status)["Stalled"] == ("True", "ModelNotFound")
     assert "there is no Model nobody in namespace shop" in ready(status).message
 

@@ -9,8 +9,8 @@ import yaml
 from examples.quickstart.networks import NETWORKS
 from littoral.api import API_VERSION, Assignment, LatencySLO, Model, NodePool
 from littoral.core.hardware import Node
-from littoral.core.planner import plan
 from littoral.core.world import World
+from tests.support.planning import planned
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 KINDS = {kind.KIND: kind for kind in (Assignment, LatencySLO, Model, NodePool)}
@@ -98,7 +98,7 @@ def test_the_planner_places_the_quickstart_on_two_small_nodes_without_devices() 
     )
     placed = {
         key.name: [(place.pool, place.variant) for place in decision.placements]
-        for key, decision in plan(world).decisions.items()
+        for key, decision in planned(world).decisions.items()
     }
     assert placed == {
         "digits": [("edge", "onnx-cpu"), ("cloud", "onnx-cpu")],

@@ -186,7 +186,19 @@ class _Reader:
         if model.min_replicas > 0 and not found:
             places = [pool for pool in self._problem.pools.values() if not pool.shared]
             found = [self._presence(model, None, places, self._shared)]
-        return _spread(found, model.min_replicas) if model.min_replicas > 1 else found
+        spread = _spread(found, model.min_replicas) if model.min_replicas > 1 else found
+        return [*spread, *self._standby(model)] if spread and self._problem.tuning.standby else spread
+
+    def _standby(self, model: ModelFacts) -> Iterator[Demand]:
+        """One replica in a shared pool for what sites cannot serve in time: it must be there when the burst comes."""
+        if not any(not slo.stays for slo in model.slos):
+            return
+        far = [option for pool in self._shared for option in self._variants(model, pool, site=None, trip=0.0)]
+        quick = tuple(option for option in far if not option.late) or tuple(far)
+        if quick:
+            # After everything that is asked for: what is only in case takes no room from what is.
+            order = (1, False, model.key, "", ())
+            yield Demand(model, None, 0.0, 0.0, True, quick, quick, (), order)
 
     def _of(self, model: ModelFacts, known: Mapping[str | None, float | None]) -> Iterator[Demand]:
         unknown: list[PoolFacts] = []

@@ -107,7 +107,10 @@ class Decisions(Mapping[ModelKey, Decision]):
             shared = f", shared with {others} other Models" if others else ""
             message.append(f"{server.replicas} replicas for a load of {draft.load:.3g}{shared}")
         else:
-            message.append("it is kept ready, since its load is unknown or small")
+            tuning, pool = self._problem.tuning, self._problem.pools[draft.pool]
+            standing_by = tuning.standby and pool.shared and bool(model.slos)
+            why = " for what its sites cannot serve in time" if standing_by else ", since its load is unknown or small"
+            message.append(f"it is kept ready{why}")
         return Placement(
             pool=draft.pool,
             variant=variant.name,

@@ -78,6 +78,8 @@ class Tuning:
             memory, and time to load.
         hysteresis: a plan replaces what runs only when it is cheaper by more than this share.
         scale_down_after: seconds that must have passed since a server last changed before it shrinks.
+        standby: whether a Model with a LatencySLO that allows overflow keeps a replica in a shared pool, for what its
+            sites cannot serve in time.
         whole: most demands that are planned jointly with the shared pools, which is exact; more are planned apart.
         retries: most attempts for each part at serving what did not fit.
         savings: most attempts for each part at the same with one replica less; more than a few hardly find any.
@@ -92,6 +94,7 @@ class Tuning:
     loading_cost: float = 0.02
     hysteresis: float = 0.05
     scale_down_after: float = 300.0
+    standby: bool = False
     whole: int = 60
     retries: int = 24
     savings: int = 4

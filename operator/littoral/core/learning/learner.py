@@ -1,0 +1,99 @@
+"""All that is learned, in one place: reports in, the planner's inputs out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from littoral.api.assignment import Assignment
+from littoral.api.quantity import parse_quantity
+from littoral.core.learning.demand import Demand, Pair
+from littoral.core.learning.places import Ages, Failures, ServerKey
+from littoral.core.learning.reports import Report, reports
+from littoral.core.learning.speed import Speeds
+from littoral.core.optimizer import RateKey, Speed
+from littoral.core.world import ModelKey, World
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerTuning:
+    """What an operator may set.
+
+    Attributes:
+        quantile: with this probability demand stays below its forecast: 0.75 or more, below 1.
+        scale_to_zero_after: seconds without a request after which a Model with `minReplicas: 0` is let go; None to keep
+            its last replica, as is needed where nothing could count the request that should bring it back.
+    """
+
+    quantile: float = 0.95
+    scale_to_zero_after: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What the planner is told beside the world: the arguments of `build_problem` of the same names."""
+
+    demand: Mapping[Pair, float | None] = field(default_factory=dict)
+    rates: Mapping[RateKey, Speed] = field(default_factory=dict)
+    memory: Mapping[tuple[ModelKey, str], float] = field(default_factory=dict)
+    ages: Mapping[ServerKey, float] = field(default_factory=dict)
+    broken: frozenset[tuple[ModelKey, str, str]] = frozenset()
+
+
+class Learner:
+    """Learns from pass to pass. What it has learned outlives the process by `dump` and `load`."""
+
+    def __init__(self, tuning: LearnerTuning | None = None) -> None:
+        tuning = tuning or LearnerTuning()
+        self._demand = Demand(quantile=tuning.quantile, scale_to_zero_after=tuning.scale_to_zero_after)
+        self._speeds = Speeds()
+        self._ages = Ages()
+        self._failures = Failures()
+
+    def learn(self, world: World, assignments: Sequence[Assignment], *, now: float) -> Inputs:
+        """Take in what sites report now, and say what the planner should know.
+
+        Args:
+            now: seconds since the epoch. It may jump.
+        """
+        found = tuple(reports(assignments))
+        self._demand.observe(found, now=now)
+        self._speeds.observe(world, found, now=now)
+        self._ages.observe(assignments, now=now)
+        self._failures.observe(found, now=now)
+        return Inputs(
+            demand=self._demand.ask(world, found, now=now),
+            rates=self._speeds.ask(world, found),
+            memory=_memory(found),
+            ages=self._ages.ask(now=now),
+            broken=self._failures.ask(world, now=now),
+        )
+
+    def dump(self) -> str:
+        """What was learned of demand and speed, as JSON."""
+        return json.dumps({"demand": self._demand.dump(), "speed": self._speeds.dump()}, separators=(",", ":"))
+
+    def load(self, text: str) -> None:
+        """Take up what `dump` gave. What cannot be read is forgotten: it is learned anew."""
+        try:
+            saved: Any = json.loads(text)
+        except (ValueError, RecursionError):
+            return
+        if not isinstance(saved, dict):
+            return
+        for name, memory in (("demand", self._demand), ("speed", self._speeds)):
+            part = saved.get(name)
+            if isinstance(part, dict):
+                memory.load(part)
+
+
+def _memory(found: Sequence[Report]) -> dict[tuple[ModelKey, str], float]:
+    """The most memory that each variant has been seen to take, in bytes."""
+    memory: dict[tuple[ModelKey, str], float] = {}
+    for report in found:
+        if (used := report.measured.memory) is not None:
+            key = report.place.model, report.variant
+            memory[key] = max(memory.get(key, 0.0), float(parse_quantity(used)))
+    return memory
