@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from littoral.agent import reconcile
 from littoral.agent.config import ConfigFile
@@ -15,7 +15,7 @@ from littoral.agent.fetch import Fetcher, redacted
 from littoral.agent.layout import install
 from littoral.agent.memory import Memory
 from littoral.agent.metrics import Metrics
-from littoral.agent.progress import Progress
+from littoral.agent.progress import Progress, Shown
 from littoral.agent.reconcile import Action, Drain, Failure, Fetch, Install, Load, Prune, Recall, Remove, View, Wait
 from littoral.agent.repository import Installed, Repository
 from littoral.agent.status import Board, describe
@@ -54,8 +54,8 @@ class _Track:
     load_seconds: float | None = None
     """How long the last load took."""
     progress: Progress = field(default_factory=Progress)
-    shown: Progress = field(default_factory=Progress)
-    """The progress as it is reported: a copy from time to time, or each chunk would be news to the site role."""
+    shown: Shown = field(default_factory=Shown)
+    """The progress as it is reported: taken from time to time, or each chunk would be news to the site role."""
 
 
 class Controller:
@@ -139,7 +139,7 @@ class Controller:
         self._observation = await self._triton.observe() if alive else Observation()
         self._look_at = now + OBSERVE
         for track in self._tracks.values():
-            track.shown = replace(track.progress)
+            track.shown = track.progress.shown()
         if before.live != self._observation.live:
             log.info("Triton %s", "answers" if self._observation.live else "does not answer")
 
@@ -246,7 +246,7 @@ class Controller:
 
     async def _fetch(self, track: _Track) -> None:
         assert track.wanted is not None
-        artifact, track.progress, track.shown = track.wanted.artifact, Progress(), Progress()
+        artifact, track.progress, track.shown = track.wanted.artifact, Progress(), Shown()
         async with self._fetch_slots:
             with self._metrics.fetching(track.progress):
                 try:

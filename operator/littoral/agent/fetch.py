@@ -4,16 +4,23 @@ A source writes the artifact to a path that it is given and returns the hex dige
 that is the digest that was asked for is the store's question.
 """
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from littoral.agent import download, local
-from littoral.agent.errors import ArtifactError
+from yarl import URL
+
+from littoral.agent.errors import ArtifactError, FetchError
 from littoral.agent.progress import Progress
+from littoral.agent.sources import credentials, local
+from littoral.agent.sources.https import HeaderAccess, HttpsSource, http_client
+from littoral.agent.sources.limits import Limits
+from littoral.agent.sources.partial import side_file
+from littoral.agent.sources.transfer import Transfer
 from littoral.api.serving import Artifact
 
-SUPPORTED = ("file", "https", "pvc")
+SUPPORTED = ("file", "gs", "https", "oci", "pvc", "s3")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +31,17 @@ class Fetcher:
     """What `file:` URIs may reach; None refuses them all."""
     claims_root: Path
     """Where the claims of `pvc:` URIs are mounted, one folder each."""
+    credentials_root: Path | None = None
+    """Where the Secrets that artifacts name are mounted, one folder each."""
     ca_file: Path | None = None
     """Certificate authorities that are trusted besides the system's (PEM)."""
-    max_bytes: int = 64 << 30
-    """The largest artifact that is fetched."""
-    timeouts: download.Timeouts = field(default_factory=download.Timeouts)
+    limits: Limits = field(default_factory=Limits)
 
     async def fetch(self, artifact: Artifact, target: Path, progress: Progress) -> str:
-        """Bring the artifact to `target`, which does not exist yet: a file stays a file, a directory a
-        directory.
+        """Bring the artifact to `target`: a file stays a file, a directory a directory.
+
+        What an earlier call that was broken off has left at `target` and beside it is gone on from; whatever else is
+        there is replaced. Files beside it begin with its name, and are gone in the end.
 
         Returns:
             The hex SHA-256 of what was written (`littoral.agent.digest`).
@@ -41,25 +50,40 @@ class Fetcher:
             ArtifactError: the URI or what it leads to is not fetched by this agent, however often it tries.
             FetchError: the source does not give it now.
         """
-        match artifact.scheme:
-            case "file":
-                return await self._copy(self._file(artifact), target, progress)
-            case "pvc":
-                return await self._copy(self._claim(artifact), target, progress)
-            case "https":
-                return await download.download(
-                    artifact.uri,
-                    target,
-                    progress,
-                    ca_file=self.ca_file,
-                    max_bytes=self.max_bytes,
-                    timeouts=self.timeouts,
-                )
-            case scheme:
-                raise ArtifactError(f"{scheme}:// is not fetched by this agent; supported: {', '.join(SUPPORTED)}")
+        try:
+            match artifact.scheme:
+                case "file":
+                    return await self._copy(self._file(artifact), target, progress)
+                case "pvc":
+                    return await self._copy(self._claim(artifact), target, progress)
+                case "https":
+                    return await self._https(artifact, target, progress)
+                case scheme:
+                    raise ArtifactError(f"{scheme}:// is not fetched by this agent; supported: {', '.join(SUPPORTED)}")
+        except OSError as error:
+            raise FetchError(error.strerror or str(error)) from error
 
     async def _copy(self, source: Path, target: Path, progress: Progress) -> str:
-        return await local.copy(source, target, progress, max_bytes=self.max_bytes)
+        remove(target)
+        return await local.copy(source, target, progress, max_bytes=self.limits.max_bytes)
+
+    async def _https(self, artifact: Artifact, target: Path, progress: Progress) -> str:
+        try:
+            url = URL(artifact.uri)
+            origin = url.origin()
+        except ValueError as error:
+            raise ArtifactError(f"not a URL: {error}") from error
+        access = HeaderAccess(origin=origin)
+        if (secret := self._secret(artifact)) is not None:
+            access = HeaderAccess(
+                origin=origin, value=secret.login().header, whose=f"with the credentials of the Secret {secret.name!r}"
+            )
+        async with http_client(ca_file=self.ca_file, limits=self.limits) as client:
+            source = HttpsSource(client=client, url=url, access=access)
+            return await Transfer(progress=progress, limits=self.limits).to(target, source)
+
+    def _secret(self, artifact: Artifact) -> credentials.Secret | None:
+        return None
 
     def _file(self, artifact: Artifact) -> Path:
         if self.files_root is None:
@@ -74,6 +98,15 @@ class Fetcher:
         if claim.strip(".") == "" or not root.is_dir():
             raise ArtifactError(f"claim {claim!r} is not mounted in this pod")
         return local.resolve(root, root / artifact.path.lstrip("/"))
+
+
+def remove(target: Path) -> None:
+    """Make room at `target`, whatever is there, and what is noted of it."""
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    else:
+        target.unlink(missing_ok=True)
+    side_file(target).unlink(missing_ok=True)
 
 
 def redacted(uri: str) -> str:

@@ -15,6 +15,8 @@ from littoral.agent.http import Report
 from littoral.agent.memory import Memory
 from littoral.agent.metrics import Metrics
 from littoral.agent.repository import Repository
+from littoral.agent.sources.limits import Limits
+from littoral.agent.sources.pace import Pace
 from littoral.agent.status import Board
 from littoral.agent.store import Store
 from littoral.agent.triton import Triton
@@ -35,8 +37,10 @@ class Options:
     listen: str
     files_root: Path | None
     claims_root: Path
+    credentials_root: Path | None
     ca_file: Path | None
     max_bytes: int
+    bandwidth: float | None
     drain: float
 
 
@@ -49,8 +53,9 @@ async def run(options: Options) -> None:
             fetcher=Fetcher(
                 files_root=options.files_root,
                 claims_root=options.claims_root,
+                credentials_root=options.credentials_root,
                 ca_file=options.ca_file,
-                max_bytes=options.max_bytes,
+                limits=Limits(max_bytes=options.max_bytes, pace=Pace(options.bandwidth)),
             ),
             store=Store(options.cache),
             repository=Repository(options.repository),

@@ -51,7 +51,7 @@ class Metrics:
             with _timed(self._fetch):
                 yield
         finally:
-            self._fetched.inc(progress.received)
+            self._fetched.inc(progress.fetched)
 
     def loading(self) -> AbstractContextManager[None]:
         """Count a load."""

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from littoral.agent.progress import Progress
+from littoral.agent.progress import Shown
 from littoral.agent.reconcile import Action, Failure, Fetch, Load, View
 from littoral.api.serving import MOST_ATTEMPTS, ModelState, ModelStatus, ServerStatus, TritonStatus
 
@@ -13,7 +13,7 @@ def describe(
     view: View,
     *,
     doing: Action | None,
-    progress: Progress | None,
+    progress: Shown | None,
     variant: str,
     digest: str,
     load_seconds: float | None = None,
@@ -28,7 +28,7 @@ def describe(
         digest: digest that is wanted, or was last.
         load_seconds: how long the last load took, if this agent has seen it; told once what is wanted is loaded.
     """
-    state, message = _state(view, doing)
+    state, message = _state(view, doing, progress)
     serving = view.serving
     failure = None if view.wanted is None or view.fulfilled else view.failure
     return ModelStatus(
@@ -47,7 +47,7 @@ def describe(
     )
 
 
-def _state(view: View, doing: Action | None) -> tuple[ModelState, str]:
+def _state(view: View, doing: Action | None, progress: Shown | None) -> tuple[ModelState, str]:
     if view.wanted is None:
         return ModelState.UNLOADING, ""
     if view.fulfilled:
@@ -56,7 +56,7 @@ def _state(view: View, doing: Action | None) -> tuple[ModelState, str]:
         return _failed(view, view.failure)
     match doing:
         case Fetch():
-            return ModelState.FETCHING, ""
+            return ModelState.FETCHING, str(progress or "")
         case Load():
             return ModelState.LOADING, ""
     if not view.live:

@@ -26,6 +26,24 @@ class Duration(click.ParamType[float]):
         return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
+class Bandwidth(click.ParamType[float]):
+    """Bytes per second as a Kubernetes quantity, `10Mi`."""
+
+    name = "bytes per second"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Bytes per second, or a usage error."""
+        from littoral.api.quantity import parse_quantity
+
+        try:
+            rate = float(parse_quantity(str(value)))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if rate < 1024:
+            self.fail("it would take forever: give 1Ki or more, in bytes per second", param, ctx)
+        return rate
+
+
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -48,8 +66,16 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--claims-root", type=_FOLDER, default="/artifacts", help="Where the claims of pvc:// artifacts are mounted."
 )
+@click.option(
+    "--credentials-root", type=_FOLDER, help="Where the Secrets that artifacts name are mounted, one folder each."
+)
 @click.option("--ca-file", type=_FILE, help="Certificate authorities to trust besides the system's (PEM).")
 @click.option("--max-bytes", type=click.IntRange(min=1), default=64 << 30, help="The largest artifact that is fetched.")
+@click.option(
+    "--bandwidth",
+    type=Bandwidth(),
+    help="What all fetches together may take, in bytes per second, such as 10Mi.  [default: no cap]",
+)
 @click.option(
     "--drain", type=Duration(), default="5s", help="Time between the report that a model is going and its unloading."
 )

@@ -46,8 +46,10 @@ def test_options_and_defaults(started: list[main.Options]) -> None:
         "listen": "0.0.0.0:9400",
         "files_root": None,
         "claims_root": Path("/artifacts"),
+        "credentials_root": None,
         "ca_file": None,
         "max_bytes": 64 * 2**30,
+        "bandwidth": None,
         "drain": 60.0,
     }
     assert started == [main.Options(**expected)]

@@ -80,7 +80,7 @@ async def test_healthy_while_the_loop_runs(client: Client, board: Board, monkeyp
 
 async def test_metrics(client: Client, board: Board, metrics: Metrics) -> None:
     publish(board)
-    with metrics.fetching(Progress(received=10)), metrics.loading():
+    with metrics.fetching(Progress(received=10, fetched=10)), metrics.loading():
         pass
     with pytest.raises(ValueError, match="no"), metrics.loading():
         raise ValueError("no")

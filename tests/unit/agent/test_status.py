@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from littoral.agent.progress import Progress
+from littoral.agent.progress import Shown
 from littoral.agent.reconcile import Action, Failure, Fetch, Load, View
 from littoral.agent.status import Board, describe
 from littoral.agent.triton import VersionState
@@ -97,9 +97,9 @@ def test_what_went_wrong_is_told_and_when_it_is_tried_again(
 
 
 def test_progress_is_reported() -> None:
-    status = describe(WANTED, doing=Fetch(), progress=Progress(received=5, total=10), variant="", digest="")
+    status = describe(WANTED, doing=Fetch(), progress=Shown(received=5, total=10), variant="", digest="")
     assert (status.bytes, status.total_bytes) == (5, 10)
-    status = describe(WANTED, doing=Fetch(), progress=Progress(received=5), variant="", digest="")
+    status = describe(WANTED, doing=Fetch(), progress=Shown(received=5), variant="", digest="")
     assert (status.bytes, status.total_bytes) == (5, 0)
 
 

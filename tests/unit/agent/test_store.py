@@ -149,7 +149,7 @@ async def test_a_cancelled_fetch_frees_the_artifact(tmp_path: Path) -> None:
 KILLED = """
 import asyncio, sys
 from pathlib import Path
-from littoral.agent.local import copy
+from littoral.agent.sources.local import copy
 from littoral.agent.progress import Progress
 from littoral.agent.store import Store
 

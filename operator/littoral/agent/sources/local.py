@@ -4,13 +4,13 @@ afterwards."""
 import asyncio
 import hashlib
 import os
-import shutil
 import threading
 from pathlib import Path
 
 from littoral.agent import digest
 from littoral.agent.errors import ArtifactError, FetchError
 from littoral.agent.progress import Progress
+from littoral.agent.sources.limits import check_size, too_large
 
 
 def resolve(root: Path, path: Path) -> Path:
@@ -72,25 +72,10 @@ def _copy_file(source: Path, target: Path, progress: Progress, max_bytes: int, s
                 raise FetchError("stopped")
             sha256.update(chunk)
             writer.write(chunk)
-            progress.received += len(chunk)
+            progress.add(len(chunk))
             if progress.received > max_bytes:  # it has grown while it was read
                 raise too_large(progress.received, max_bytes=max_bytes)
     return sha256.hexdigest()
-
-
-def check_size(size: int, *, max_bytes: int, folder: Path) -> None:
-    """Refuse at once what could not be finished: `size` bytes that are over the limit or do not fit into
-    `folder`."""
-    if size > max_bytes:
-        raise too_large(size, max_bytes=max_bytes)
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise FetchError(f"the artifact has {size} bytes, and the cache's filesystem has {free} left")
-
-
-def too_large(size: int, *, max_bytes: int) -> ArtifactError:
-    """What is raised for an artifact of `size` or more bytes."""
-    return ArtifactError(f"the artifact has at least {size} bytes, and the agent fetches {max_bytes} at most")
 
 
 def _reason(error: OSError | RuntimeError) -> str:
