@@ -71,10 +71,8 @@ def slo(model_name: str = "digits", *, namespace: str = "shop", **spec: Any) -> 
 def node(name: str = "edge-1", *, pool: str = "edge", **fields: Any) -> Node:
     """A ready node of a pool, with 4 cores and 8 GiB."""
     labels = {"littoral.dev/pool": pool} | fields.pop("labels", {})
-    return Node(
-        **({"name": name, "ready": True, "schedulable": True, "cpu": 4.0, "memory": 8 * 2.0**30} | fields),
-        labels=labels,
-    )
+    usual: dict[str, Any] = {"name": name, "ready": True, "schedulable": True, "cpu": 4.0, "memory": 8 * 2.0**30}
+    return Node(**(usual | fields), labels=labels)
 
 
 def assignment(name: str = "edge", *, servers: Sequence[Mapping[str, Any]] = (), **fields: Any) -> Assignment:
