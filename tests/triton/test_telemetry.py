@@ -8,10 +8,12 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pytest_asyncio
 
@@ -22,7 +24,7 @@ from littoral.api.measurement import ModelMeasurement
 from littoral.api.serving import ServerStatus
 from littoral.site.telemetry import Telemetry
 from littoral.site.telemetry.exposition import Counts, Exposition, ModelVersion
-from littoral.site.telemetry.reader import Reader
+from littoral.site.telemetry.reader import UNREADABLE, Reader
 from littoral.site.telemetry.window import Window, advance, estimates
 from littoral.site.views import PodView
 from tests.cluster.api_server import wait_until
@@ -127,6 +129,53 @@ async def test_statistics_have_the_batches_by_size(client: Triton, reader: Reade
     batches = (await reader.statistics("127.0.0.1")).batches[A1]
     assert {size: batch.executions for size, batch in batches.items()} == {1: 30, 3: 20}
     assert 0 < sum(batch.seconds for batch in batches.values()) < took
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        pytest.param("", (4, 2), id="completed out of the network"),
+        pytest.param("max_batch_size: 16 dynamic_batching {}", (16, 2), id="dynamic batching"),
+        pytest.param(
+            "max_batch_size: 16 dynamic_batching { preferred_batch_size: [2, 8] }", (8, 2), id="preferred sizes"
+        ),
+        pytest.param("max_batch_size: 16 sequence_batching { direct {} }", (16, 2), id="a slot for each sequence"),
+        pytest.param("max_batch_size: 16 sequence_batching { oldest {} }", (16, 2), id="the oldest of each sequence"),
+        pytest.param(
+            "max_batch_size: 1 instance_group [{ kind: KIND_CPU count: 2 }, { kind: KIND_CPU count: 3 }]",
+            (1, 5),
+            id="several instances",
+        ),
+    ],
+)
+async def test_configurations_as_triton_completes_them(
+    client: Triton, reader: Reader, config: str, expected: tuple[int, int]
+) -> None:
+    write_scaling(client.repository / "c/3/model.onnx", factor=2)
+    (client.repository / "c/config.pbtxt").write_text(f'backend: "onnxruntime"\n{config}\n')
+    client.load("c")
+    configuration = await reader.configuration("127.0.0.1", ModelVersion("c", "3"))
+    assert (configuration.max_batch, configuration.instances) == expected
+    with pytest.raises(UNREADABLE):
+        await reader.configuration("127.0.0.1", ModelVersion("c", "4"))
+
+
+async def test_without_dynamic_batching_no_requests_are_merged(client: Triton, reader: Reader) -> None:
+    """So the largest batch that Triton forms is 1, whatever `max_batch_size` says."""
+    write_scaling(client.repository / "apart/1/model.onnx", factor=2)
+    # With its tensors named, nothing of the configuration is completed.
+    (client.repository / "apart/config.pbtxt").write_text(
+        'backend: "onnxruntime"\nmax_batch_size: 8\ninstance_group [{ kind: KIND_CPU count: 1 }]\n'
+        'input [{ name: "x" data_type: TYPE_FP32 dims: [3] }]\noutput [{ name: "y" data_type: TYPE_FP32 dims: [3] }]\n'
+    )
+    client.load("apart")
+    configuration = await reader.configuration("127.0.0.1", ModelVersion("apart", "1"))
+    assert (configuration.max_batch, configuration.instances) == (1, 1)
+    x = np.ones((1, 3), dtype=np.float32)
+    with ThreadPoolExecutor(16) as clients:
+        for answer in [clients.submit(client.infer, "apart", x=x) for _ in range(64)]:
+            answer.result()
+    assert client.executions("apart") == {1: 64}
 
 
 async def test_requests_that_are_refused_are_counted_apart(client: Triton, reader: Reader) -> None:
@@ -247,6 +296,7 @@ async def test_from_triton_to_the_status(client: Triton, site: Site) -> None:
     assert measured.latency.requests == 180
     assert None not in (measured.latency.p50, measured.latency.p95, measured.latency.p99)
     assert {sample.size: sample.count for sample in measured.batches} == {1: 120, 4: 60}
+    assert (measured.max_batch, measured.instances) == (4, 2), "of a network without a configuration"
     assert ModelMeasurement.parse(measured.dump()) == measured
 
 

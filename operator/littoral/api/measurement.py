@@ -57,6 +57,12 @@ class ModelMeasurement(ApiModel):
     batches: Annotated[tuple[BatchSample, ...], Field(max_length=BATCH_SAMPLES)] = ()
     """Batch times by batch size, of the sizes that were seen most, the smallest and the largest; learned since this
     artifact was first loaded."""
+    max_batch: int | None = Field(default=None, ge=1, le=2**31 - 1, json_schema_extra={"format": "int32"})
+    """Largest batch that Triton forms of waiting requests, by the model's configuration: 1 where it merges none; absent
+    until it was read."""
+    instances: int | None = Field(default=None, ge=1, le=2**31 - 1, json_schema_extra={"format": "int32"})
+    """Instances in each replica, by the model's configuration: batches that are executed at the same time; absent until
+    it was read, and for an ensemble."""
     memory: Quantity | None = None
     """Memory that one replica takes for the model, where its backend tells Triton."""
     load_time: Duration | None = None

@@ -68,6 +68,8 @@ class Figures:
     batches: Mapping[int, Measured] = field(default_factory=dict)
     memory: float | None = None
     load_time: float | None = None
+    max_batch: int | None = None
+    instances: int | None = None
 
     def at(self, estimate: Estimate) -> Figures:
         """These figures with an estimate's for what belongs to the moment."""
@@ -90,7 +92,13 @@ class Figures:
 
     def learned(self) -> Figures:
         """What is still true when nobody can be asked."""
-        return Figures(batches=self.batches, memory=self.memory, load_time=self.load_time)
+        return Figures(
+            batches=self.batches,
+            memory=self.memory,
+            load_time=self.load_time,
+            max_batch=self.max_batch,
+            instances=self.instances,
+        )
 
 
 def patience(before: Figures, now: Figures) -> float | None:
@@ -133,6 +141,7 @@ def _is_news(before: Figures, now: Figures) -> bool:
         or _moved(before.pending or 0.0, now.pending or 0.0, by=0.5, least=_LEAST_PENDING)
         or _moved(before.memory, now.memory, by=_CARE)
         or _moved(before.load_time, now.load_time, by=0.2)
+        or (before.max_batch, before.instances) != (now.max_batch, now.instances)
         or _learned_more(before.batches, now.batches)
     )
 
@@ -165,6 +174,8 @@ def write(figures: Figures) -> ModelMeasurement | None:
         ),
         memory=mebibytes(figures.memory) if figures.memory is not None else None,
         load_time=_duration(figures.load_time) if figures.load_time is not None else None,
+        max_batch=figures.max_batch,
+        instances=figures.instances,
     )
     return measurement if measurement != ModelMeasurement() else None
 
@@ -189,6 +200,8 @@ def read(measurement: ModelMeasurement) -> Figures:
         },
         memory=float(parse_quantity(measurement.memory)) if measurement.memory is not None else None,
         load_time=_seconds(measurement.load_time),
+        max_batch=measurement.max_batch,
+        instances=measurement.instances,
     )
 
 

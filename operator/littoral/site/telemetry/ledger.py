@@ -11,6 +11,7 @@ from littoral.api.assignment import AssignedModelStatus, Assignment, AssignmentS
 from littoral.api.measurement import DeviceMeasurement, ModelMeasurement
 from littoral.core.capacity import BatchCounters, Evidence
 from littoral.site.telemetry import figures
+from littoral.site.telemetry.configuration import Configuration
 from littoral.site.telemetry.exposition import Memory
 from littoral.site.telemetry.figures import Figures
 from littoral.site.telemetry.window import Estimate
@@ -59,6 +60,7 @@ class Observation:
         batches: what ran since the last round, and within how many seconds.
         memory: bytes that a replica takes.
         load_time: seconds of the last load.
+        configurations: what each replica can do at once.
         device: of the replica that has least memory left.
     """
 
@@ -66,6 +68,7 @@ class Observation:
     batches: Mapping[Artifact, tuple[BatchCounters, float]] = field(default_factory=dict)
     memory: Mapping[Artifact, float] = field(default_factory=dict)
     load_time: Mapping[Artifact, float] = field(default_factory=dict)
+    configurations: Mapping[Artifact, Configuration] = field(default_factory=dict)
     device: Memory | None = None
 
 
@@ -92,10 +95,13 @@ class _Account:
         estimate = observation.estimates.get(model)
         if estimate is None and at - self.heard_at <= STALE:
             return
+        configuration = observation.configurations.get(artifact)
         learned = Figures(
             batches=self.evidence.sizes,
             memory=observation.memory.get(artifact, self.now.memory),
             load_time=observation.load_time.get(artifact, self.now.load_time),
+            max_batch=configuration.max_batch if configuration is not None else self.now.max_batch,
+            instances=configuration.instances if configuration is not None else self.now.instances,
         )
         if estimate is None:
             self.now = learned

@@ -1,13 +1,15 @@
-"""Asks one Triton: its metrics every time, its statistics when there is something new in them."""
+"""Asks one Triton: its metrics every time, its statistics when there is something new in them, configurations once."""
 
 from __future__ import annotations
 
 from typing import Final, Self
+from urllib.parse import quote
 
 import aiohttp
 
 from littoral.render.names import HTTP_PORT, METRICS_PORT
-from littoral.site.telemetry.exposition import Exposition, ExpositionParser
+from littoral.site.telemetry.configuration import Configuration, parse_configuration
+from littoral.site.telemetry.exposition import Exposition, ExpositionParser, ModelVersion
 from littoral.site.telemetry.statistics import Statistics, parse_statistics
 
 UNREADABLE: Final = (aiohttp.ClientError, TimeoutError, ValueError)
@@ -49,6 +51,16 @@ class Reader:
         """
         async with self._kept.get(_url(address, self._metrics_port, "/metrics")) as answer:
             return self._parser.parse(await answer.text("utf-8", "replace"))
+
+    async def configuration(self, address: str, key: ModelVersion) -> Configuration:
+        """How a loaded version forms batches.
+
+        Raises:
+            UNREADABLE: any of these.
+        """
+        path = f"/v2/models/{quote(key.model, safe='')}/versions/{quote(key.version, safe='')}/config"
+        async with self._passing.get(_url(address, self._http_port, path)) as answer:
+            return parse_configuration(await answer.read())
 
     async def statistics(self, address: str) -> Statistics:
         """Batch times and memory of all models, in one request.

@@ -14,6 +14,7 @@ from littoral.api.assignment import Assignment, AssignmentStatus
 from littoral.api.serving import ModelState, ServerStatus
 from littoral.core.capacity import BatchCounters, batches_between, merged
 from littoral.site.telemetry import window
+from littoral.site.telemetry.configuration import Configuration, least
 from littoral.site.telemetry.exposition import Exposition, ModelVersion
 from littoral.site.telemetry.figures import Figures
 from littoral.site.telemetry.ledger import STALE, Artifact, Ledger, Observation, ServerKey, Subject
@@ -29,6 +30,7 @@ INTERVAL: Final = 3.0
 """Seconds between two readings of a server."""
 
 _STATISTICS: Final = 9.0  # Seconds between two readings of a server's statistics: batch times change slowly.
+_CONFIGURATIONS: Final = 8  # Configurations that are read of a server in a round: it may have a hundred new models.
 _SHARE: Final = 0.2  # The part of a core's time that reading may take, however many servers there are.
 _MOST_SKIPPED: Final = 7  # Rounds that a server which does not answer is left alone.
 
@@ -43,6 +45,8 @@ class _Source:
     statistics_at: float = float("-inf")
     executions: Mapping[ModelVersion, float] = field(default_factory=dict)
     batches: list[tuple[Artifact, BatchCounters, float]] = field(default_factory=list)
+    configurations: dict[tuple[ModelVersion, Artifact], Configuration] = field(default_factory=dict)
+    refused_at: dict[tuple[ModelVersion, Artifact], float] = field(default_factory=dict)
     failures: int = 0
     skip: int = 0
 
@@ -131,12 +135,32 @@ class Telemetry:
             source.window = window.advance(source.window, exposition, at=self._clock())
             if self._has_new_statistics(source, exposition):
                 self._learn(source, await reader.statistics(source.pod.address), exposition)
+            await self._configure(reader, source)
         except UNREADABLE as error:
             logger.debug("Triton of %s/%s: %r", source.pod.namespace, source.pod.name, error)
             source.failures += 1
             source.skip = min(2 ** min(source.failures - 1, 10) - 1, _MOST_SKIPPED)
         else:
             source.failures = 0
+
+    async def _configure(self, reader: Reader, source: _Source) -> None:
+        """Ask how the versions that are new are configured; a version keeps its configuration while it is loaded."""
+        wanted = _artifacts(self._statuses.get(source.pod.uid)).items()
+        now = self._clock()
+        source.configurations = {key: known for key, known in source.configurations.items() if key in wanted}
+        source.refused_at = {
+            key: at for key, at in source.refused_at.items() if key in wanted and now - at < _STATISTICS
+        }
+        unknown = [key for key in wanted if key not in source.configurations and key not in source.refused_at]
+        for key in unknown[:_CONFIGURATIONS]:
+            try:
+                source.configurations[key] = await reader.configuration(source.pod.address, key[0])
+            except UNREADABLE as error:
+                # It may have been unloaded meanwhile, which says nothing of the other readings; or Triton is slow, so
+                # that other configurations had better wait for the next round.
+                logger.debug("configuration of %s in Pod %s: %r", key[0].model, source.pod.name, error)
+                source.refused_at[key] = now
+                return
 
     def _has_new_statistics(self, source: _Source, exposition: Exposition) -> bool:
         if self._clock() - source.statistics_at < _STATISTICS:
@@ -168,12 +192,15 @@ class Telemetry:
         batches: dict[Artifact, list[tuple[BatchCounters, float]]] = {}
         memory: dict[Artifact, float] = {}
         load_time: dict[Artifact, float] = {}
+        configurations: dict[Artifact, list[Configuration]] = {}
         for source in sources:
             for model, estimate in window.estimates(source.window).items():
                 estimates.setdefault(model, []).append(estimate)
             for artifact, counters, elapsed in source.batches:
                 batches.setdefault(artifact, []).append((counters, elapsed))
             source.batches.clear()
+            for (_, artifact), configuration in source.configurations.items():
+                configurations.setdefault(artifact, []).append(configuration)
             status = self._statuses.get(source.pod.uid)
             for key, artifact in _artifacts(status).items():
                 if (used := source.statistics.memory.get(key)) is not None:
@@ -191,6 +218,7 @@ class Telemetry:
             },
             memory=memory,
             load_time=load_time,
+            configurations={artifact: least(each) for artifact, each in configurations.items()},
             device=min(devices, key=lambda device: device.total - device.used, default=None),
         )
 

@@ -60,6 +60,13 @@ def metrics_page(models: Mapping[tuple[str, str], Mapping[str, float]]) -> str:
     return "".join(parts)
 
 
+def configuration_page(model: str, **fields: Any) -> bytes:
+    """A model's configuration as Triton completes it: unless told otherwise, one batch of up to 8 at a time."""
+    group = {"name": f"{model}_0", "kind": "KIND_CPU", "count": 1, "gpus": [], "passive": False}
+    config = {"name": model, "platform": "", "backend": "onnxruntime", "max_batch_size": 8, "instance_group": [group]}
+    return json.dumps(config | {"dynamic_batching": {"preferred_batch_size": []}} | fields).encode()
+
+
 def statistics_page(
     models: Mapping[tuple[str, str], Mapping[int, tuple[int, float]]], *, memory: Mapping[str, int] | None = None
 ) -> bytes:

@@ -40,6 +40,8 @@ BUSY = Figures(
     batches=BATCHES,
     memory=400 * 2.0**20,
     load_time=2.5,
+    max_batch=8,
+    instances=2,
 )
 QUIET = Figures(seen=0, rate=0, batches=BATCHES)
 
@@ -51,7 +53,7 @@ def test_figures_of_an_estimate() -> None:
         pending=0.5,
         distributions=(Distribution(weight=600, quantiles=tuple((level, level / 10) for level in LEVELS)),),
     )
-    assert Figures(batches=BATCHES, load_time=2.5, rate=99).at(estimate) == Figures(
+    assert Figures(batches=BATCHES, load_time=2.5, max_batch=8, instances=2, rate=99).at(estimate) == Figures(
         seen=660,
         rate=22,
         failures=1,
@@ -65,6 +67,8 @@ def test_figures_of_an_estimate() -> None:
         batch=4,
         batches=BATCHES,
         load_time=2.5,
+        max_batch=8,
+        instances=2,
     )
 
 
@@ -82,6 +86,8 @@ def test_a_measurement_in_words() -> None:
             "batches": [{"size": 1, "count": 500, "time": "2ms"}, {"size": 4, "count": 100, "time": "5ms"}],
             "memory": "400Mi",
             "loadTime": "2.5s",
+            "maxBatch": 8,
+            "instances": 2,
         }
     )
 
@@ -100,6 +106,7 @@ def test_nothing_to_say() -> None:
 
 positive = st.floats(min_value=1e-5, max_value=1e6)
 maybe = st.none() | positive
+whole = st.none() | st.integers(min_value=1, max_value=2**31 - 1)
 
 
 @given(
@@ -116,6 +123,8 @@ maybe = st.none() | positive
         batch=maybe,
         memory=st.none() | st.floats(min_value=0, max_value=1e12),
         load_time=maybe,
+        max_batch=whole,
+        instances=whole,
         batches=st.dictionaries(
             st.integers(min_value=1, max_value=512),
             st.builds(Measured, executions=st.floats(min_value=0.01, max_value=1e6), seconds=positive),
@@ -169,6 +178,10 @@ def test_what_is_written_is_valid_and_says_the_same_when_read(figures: Figures) 
         pytest.param(BUSY, replace(BUSY, memory=500 * 2.0**20), SOON, id="more memory"),
         pytest.param(BUSY, replace(BUSY, load_time=2.6), None, id="loaded about as fast"),
         pytest.param(BUSY, replace(BUSY, load_time=9), SOON, id="loaded much more slowly"),
+        pytest.param(BUSY, replace(BUSY, max_batch=4), SOON, id="smaller batches"),
+        pytest.param(BUSY, replace(BUSY, instances=1), SOON, id="fewer instances"),
+        pytest.param(replace(BUSY, max_batch=None, instances=None), BUSY, SOON, id="the configuration is known now"),
+        pytest.param(QUIET, replace(QUIET, max_batch=8), AT_LEISURE, id="that of a model that nobody asks"),
         pytest.param(
             BUSY,
             replace(BUSY, batches=BATCHES | {1: Measured(executions=900, seconds=0.002)}),
@@ -234,6 +247,8 @@ def test_a_measurement_is_small_however_much_there_is_to_say() -> None:
         batches=batches,
         memory=1e10,
         load_time=third,
+        max_batch=128,
+        instances=16,
     )
     written = write(full)
     assert written is not None

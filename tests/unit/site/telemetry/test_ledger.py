@@ -9,6 +9,7 @@ import pytest
 from littoral.api.assignment import AssignedModelStatus, Assignment, AssignmentStatus, ServerReport
 from littoral.api.measurement import DeviceMeasurement, ModelMeasurement
 from littoral.core.capacity import BatchCounter
+from littoral.site.telemetry.configuration import Configuration
 from littoral.site.telemetry.exposition import Counts, Memory
 from littoral.site.telemetry.figures import AT_LEISURE, SOON
 from littoral.site.telemetry.ledger import STALE, URGENT, Artifact, Ledger, Observation, ServerKey, Subject
@@ -32,6 +33,7 @@ def seen(rate: float, *, digest: str = DIGEST, **fields: Any) -> dict[ServerKey,
         "batches": {Artifact("a", digest): (RAN, 9.0)},
         "memory": {Artifact("a", digest): 2.0**28},
         "load_time": {Artifact("a", digest): 1.5},
+        "configurations": {Artifact("a", digest): Configuration(max_batch=8, instances=2)},
     }
     return {SERVER: Observation(estimates={"a": estimate}, **learned | fields)}
 
@@ -84,6 +86,8 @@ def test_what_is_measured_is_reported() -> None:
         "batches": [{"size": 2, "count": 100, "time": "4ms"}],
         "memory": "256Mi",
         "loadTime": "1.5s",
+        "maxBatch": 8,
+        "instances": 2,
     }
 
 
@@ -156,7 +160,7 @@ def test_a_server_that_does_not_answer_keeps_what_was_learned() -> None:
     assert site.observe({}, after=3)
     measured = site.write()
     assert measured is not None
-    assert measured.dump().keys() == {"batches", "memory", "loadTime"}
+    assert measured.dump().keys() == {"batches", "memory", "loadTime", "maxBatch", "instances"}
     assert site.observe(seen(20), after=SOON)
     assert site.rate == "20"
 
@@ -195,6 +199,19 @@ def test_what_was_learned_of_the_artifact_before_is_not_the_new_ones() -> None:
     assert measured is not None
     assert measured.rate == "20", "what clients ask does not depend on the artifact"
     assert (measured.batches, measured.memory, measured.load_time) == ((), None, None)
+    assert (measured.max_batch, measured.instances) == (None, None)
+
+
+def test_a_changed_configuration_of_the_same_artifact_is_rewritten() -> None:
+    site = Site()
+    site.observe(seen(20))
+    changed = {Artifact("a", DIGEST): Configuration(max_batch=1, instances=4)}
+    assert site.observe(seen(20, configurations=changed), after=SOON)
+    measured = site.write()
+    assert measured is not None
+    assert (measured.max_batch, measured.instances) == (1, 4)
+    assert not site.observe(seen(20, configurations={}, batches={}), after=SOON), "not asked again is not forgotten"
+    assert site.write() == measured
 
 
 def test_a_device_is_reported_when_its_memory_moves() -> None:

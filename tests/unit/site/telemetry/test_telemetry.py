@@ -19,7 +19,7 @@ from littoral.site.telemetry import Subject, Telemetry
 from littoral.site.telemetry.reader import Reader
 from littoral.site.views import PodView
 from tests.support.objects import DIGEST, assignment, server
-from tests.unit.site.telemetry.pages import metrics_page, statistics_page
+from tests.unit.site.telemetry.pages import configuration_page, metrics_page, statistics_page
 
 NAME = "triton-edge-cpu"
 A = Subject("shop", NAME, "a")
@@ -32,6 +32,8 @@ class FakeTriton:
         self.address = address
         self.metrics = metrics_page({("a", "1"): {}})
         self.statistics = statistics_page({("a", "1"): {}})
+        self.configurations: dict[str, bytes] = {}
+        self.configured: list[str] = []
         self.connections: dict[str, set[object]] = {"/metrics": set(), "/v2/models/stats": set()}
         self.requests: dict[str, int] = {"/metrics": 0, "/v2/models/stats": 0}
         self.silent = False
@@ -48,6 +50,13 @@ class FakeTriton:
         if request.path == "/metrics":
             return web.Response(text=self.metrics)
         return web.Response(body=self.statistics, content_type="application/json")
+
+    async def configuration(self, request: web.Request) -> web.Response:
+        model, version = request.match_info["model"], request.match_info["version"]
+        self.configured.append(f"{model}/{version}")
+        if model not in self.configurations:
+            raise web.HTTPBadRequest(text='{"error": "no such model"}')
+        return web.Response(body=self.configurations[model], content_type="application/json")
 
     def serve(self, *, requests: int, seconds: float = 0.01, size: int = 1, version: str = "1") -> None:
         """Have answered that many requests since the start, each a batch of its own."""
@@ -74,10 +83,9 @@ class Site:
     def reader(self) -> Reader:
         return Reader(metrics_port=self._ports[0], http_port=self._ports[1])
 
-    def follow(self, *tritons: FakeTriton, said: dict[str, Any] | None = None) -> None:
-        status = ServerStatus.parse(
-            {"models": [{"name": "a", "digest": DIGEST, "version": 1, "state": "Ready", "ready": True} | (said or {})]}
-        )
+    def follow(self, *tritons: FakeTriton, said: dict[str, Any] | None = None, also: Iterable[str] = ()) -> None:
+        a = {"name": "a", "digest": DIGEST, "version": 1, "state": "Ready", "ready": True} | (said or {})
+        status = ServerStatus.parse({"models": [a, *(a | {"name": name} for name in also)]})
         pods = [pod(triton.address) for triton in tritons]
         self.telemetry.follow(pods, {each.uid: status for each in pods})
 
@@ -107,6 +115,7 @@ async def listen(triton: FakeTriton, ports: Iterable[int]) -> tuple[web.AppRunne
     app = web.Application()
     app.router.add_get("/metrics", triton.answer)
     app.router.add_get("/v2/models/stats", triton.answer)
+    app.router.add_get("/v2/models/{model}/versions/{version}/config", triton.configuration)
     runner = web.AppRunner(app)
     await runner.setup()
     for port in ports:
@@ -222,6 +231,80 @@ async def test_batch_times_are_those_of_the_wanted_artifact(
     assert site.measured is not None
     assert site.measured["rate"] == "100"
     assert site.measured["batches"] == []
+
+
+async def test_a_configuration_is_read_once_for_each_version(servers: tuple[FakeTriton, FakeTriton, Site]) -> None:
+    triton, _, site = servers
+    triton.configurations["a"] = configuration_page("a", dynamic_batching={"preferred_batch_size": [4]})
+    site.follow(triton)
+    for _ in range(4):
+        await site.poll()
+    assert triton.configured == ["a/1"]
+    assert site.measured is not None
+    assert (site.measured["maxBatch"], site.measured["instances"]) == (4, 1)
+    triton.configurations["a"] = configuration_page("a")
+    site.follow(triton, said={"version": 2})
+    for _ in range(4):
+        await site.poll()
+    assert triton.configured == ["a/1", "a/2"]
+    assert site.telemetry.snapshot()[A].max_batch == 8
+
+
+async def test_of_replicas_that_differ_the_least_is_told(servers: tuple[FakeTriton, FakeTriton, Site]) -> None:
+    first, second, site = servers
+    first.configurations["a"] = configuration_page("a")
+    second.configurations["a"] = configuration_page("a", max_batch_size=2, instance_group=[{"count": 3}])
+    site.follow(first, second)
+    await site.poll()
+    await site.poll()
+    assert (site.telemetry.snapshot()[A].max_batch, site.telemetry.snapshot()[A].instances) == (2, 1)
+
+
+async def test_what_a_replica_can_do_is_known_while_it_is_silent(
+    servers: tuple[FakeTriton, FakeTriton, Site],
+) -> None:
+    triton, _, site = servers
+    triton.configurations["a"] = configuration_page("a")
+    site.follow(triton)
+    for _ in range(3):
+        await site.poll()
+    triton.silent = True
+    for _ in range(20):
+        await site.poll()
+    assert site.measured is not None
+    assert "rate" not in site.measured
+    assert (site.measured["maxBatch"], site.measured["instances"]) == (8, 1)
+
+
+async def test_a_configuration_that_cannot_be_read_spoils_nothing_else(
+    servers: tuple[FakeTriton, FakeTriton, Site],
+) -> None:
+    triton, _, site = servers
+    triton.configurations["z"] = configuration_page("z")
+    site.follow(triton, also=["z"])
+    for requests in range(0, 1200, 300):
+        triton.serve(requests=requests)
+        await site.poll()
+    assert triton.configured == ["a/1", "z/1", "a/1"], "it is asked again, after the others and after a while"
+    figures = site.telemetry.snapshot()[A]
+    assert (figures.rate, figures.max_batch, figures.instances) == (100, None, None)
+    triton.configurations["a"] = configuration_page("a")
+    await site.poll(after=9)
+    assert site.telemetry.snapshot()[A].max_batch == 8
+
+
+async def test_many_new_models_are_asked_for_in_several_rounds(servers: tuple[FakeTriton, FakeTriton, Site]) -> None:
+    triton, _, site = servers
+    names = [f"m{number}" for number in range(99)]
+    triton.configurations = {name: configuration_page(name) for name in ["a", *names]}
+    site.follow(triton, also=names)
+    asked = []
+    for _ in range(20):
+        before = len(triton.configured)
+        await site.poll()
+        asked.append(len(triton.configured) - before)
+    assert max(asked) == 8
+    assert sorted(triton.configured) == sorted(f"{name}/1" for name in ["a", *names])
 
 
 @pytest.mark.parametrize("page", ["", "nonsense", '{"model_stats": 5}', "[1]", '{"model_stats": [5, {"name": "a"}]}'])
