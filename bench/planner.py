@@ -1,10 +1,11 @@
 """The planner at four sizes, from nothing and after one change: time, distance from the LP bound, memory.
 
-    python -m bench.planner [--sizes 10x10,100x50] [--profile]
+    python -m bench.planner [--sizes 10x10,100x50] [--shares] [--profile]
 
 The worlds are seeded. Of the pools, one in 250 (at least one) is in the cloud; the others are stores of 8 to 12
 nodes, some with GPUs or NPUs. Each Model is wanted at one to three stores (more where there are few Models), in three
-variants; namespaces have about 40 Models each.
+variants; namespaces have about 40 Models each. 99% of the requests must be answered within 50 ms, also beside the other
+Models of a server; with --shares, speeds alone are known, and servers are shared by adding up shares of them.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ import random
 import resource
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.report import machine
 from littoral.api.assignment import Assignment
 from littoral.api.latencyslo import LatencySLO
 from littoral.api.model import Model
 from littoral.api.nodepool import NodePool
+from littoral.core.capacity import BatchTime, max_rate
 from littoral.core.hardware import Node
-from littoral.core.optimizer import Memo, Problem, RateKey, Speed, build_problem, plan
+from littoral.core.optimizer import Memo, Problem, RateKey, Service, Speed, build_problem, plan
 from littoral.core.optimizer.demands import Part, demands, in_order, split
 from littoral.core.optimizer.relaxation import relax
 from littoral.core.plan import Plan
@@ -32,8 +34,11 @@ from littoral.core.world import ModelKey, World
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 BACKENDS = {"nvidia-gpu": "tensorrt", "intel-npu": "openvino", "cpu": "onnxruntime"}
-SPEEDS = {"nvidia-gpu": (150.0, 600.0), "intel-npu": (60.0, 200.0), "cpu": (8.0, 40.0)}
-"""Requests per second of one replica: the least and the most among Models."""
+SPEEDS = {"nvidia-gpu": (150.0, 600.0, 16), "intel-npu": (60.0, 200.0, 8), "cpu": (8.0, 40.0, 2)}
+"""Requests/s of one replica at an edge, the least and the most among Models, and the most items of a batch."""
+BASE_SHARE = 0.6
+BUDGET = 0.05
+ROUND_TRIP = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +46,7 @@ class Case:
     """A world with what is asked of it."""
 
     world: World
-    demand: Mapping[tuple[ModelKey, str], float | None]
+    demand: Mapping[tuple[ModelKey, str | None], float | None]
     rates: Mapping[RateKey, Speed]
 
     def problem(self, *, before: Problem | None = None, decided: Plan | None = None) -> Problem:
@@ -51,7 +56,7 @@ class Case:
         )
 
 
-def case(models: int, pools: int, *, seed: int = 1) -> Case:
+def case(models: int, pools: int, *, seed: int = 1, shares: bool = False) -> Case:
     """A world of a given size. The same seed makes the same world."""
     draw = random.Random(seed)  # noqa: S311 (not for secrets)
     cloud = max(1, pools // 250)
@@ -67,7 +72,7 @@ def case(models: int, pools: int, *, seed: int = 1) -> Case:
             for n in range(max(4, models * 2 // cloud // 100))
         ]
     made_models, slos = [], []
-    demand: dict[tuple[ModelKey, str], float | None] = {}
+    demand: dict[tuple[ModelKey, str | None], float | None] = {}
     rates: dict[RateKey, Speed] = {}
     for index in range(models):
         key = ModelKey(f"team-{index % max(1, models // 40)}", f"model-{index}")
@@ -75,21 +80,42 @@ def case(models: int, pools: int, *, seed: int = 1) -> Case:
         made_models.append(_model(key, classes, priority=draw.choice((50, 100, 100, 200)), draw=draw))
         sites = draw.sample(stores, k=min(len(stores), draw.randint(1, 3)))
         slos.append(_slo(key, sites, draw))
-        speeds = {name: draw.uniform(*SPEEDS[name]) for name in classes}
+        services = {name: _service(name, draw.uniform(*SPEEDS[name][:2])) for name in classes}
+        near = {name: _speed(service, 0.0, shares=shares) for name, service in services.items()}
+        far = {name: _speed(service, ROUND_TRIP, shares=shares) for name, service in services.items()}
         for site in sites:
             demand[key, site] = round(min(400.0, draw.lognormvariate(2.5, 1.1)), 2)
             for name in classes:
-                rates[RateKey(key, name, name, site)] = Speed(speeds[name])
+                rates[RateKey(key, name, name, site)] = near[name]
         for other in range(cloud):
             for name in classes:
-                rates[RateKey(key, name, name, f"cloud-{other}")] = Speed(0.8 * speeds[name])
+                rates[RateKey(key, name, name, f"cloud-{other}")] = far[name]
     world = World(models=tuple(made_models), slos=tuple(slos), pools=tuple(made_pools), nodes=tuple(made_nodes))
     return Case(world=world, demand=demand, rates=rates)
 
 
+def _service(name: str, rate: float) -> Service:
+    """A Model whose replicas can take so many requests/s."""
+    max_batch = SPEEDS[name][2]
+    low, high = 1e-5, BUDGET
+    while high - low > 1e-3 * low:
+        single = (low + high) / 2
+        batch_time = BatchTime(base=BASE_SHARE * single, per_item=(1 - BASE_SHARE) * single)
+        possible = max_rate(batch_time=batch_time, max_batch=max_batch, percentile=99.0, budget=BUDGET)
+        low, high = (low, single) if possible < rate else (single, high)
+    batch_time = BatchTime(base=BASE_SHARE * low, per_item=(1 - BASE_SHARE) * low)
+    return Service(batch_time=batch_time, max_batch=max_batch, percentile=99.0, budget=BUDGET)
+
+
+def _speed(service: Service, round_trip: float, *, shares: bool) -> Speed:
+    service = replace(service, budget=service.budget - round_trip)
+    rate = max_rate(batch_time=service.batch_time, max_batch=service.max_batch, percentile=99.0, budget=service.budget)
+    return Speed(rate, service.batch_time.throughput(service.max_batch), service=None if shares else service)
+
+
 def changed(before: Case, *, factor: float = 2.0) -> Case:
     """The same, with other demand at one site."""
-    site = min(site for _, site in before.demand)
+    site = min(site for _, site in before.demand if site is not None)
     demand = {pair: (v or 0.0) * factor if pair[1] == site else v for pair, v in before.demand.items()}
     return Case(world=before.world, demand=demand, rates=before.rates)
 
@@ -159,9 +185,9 @@ def _applied(decided: Plan | None) -> list[Assignment]:
     return [Assignment.parse({"metadata": {"name": n}, "spec": s.dump()}) for n, s in decided.assignments.items()]
 
 
-def measure(models: int, pools: int, *, profile: bool) -> str:
+def measure(models: int, pools: int, *, shares: bool, profile: bool) -> str:
     """One row of the table."""
-    start = case(models, pools)
+    start = case(models, pools, shares=shares)
     gc.collect()
     world_memory = _peak()
     memo = Memo()
@@ -254,6 +280,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="10x10,100x50,1000x200,5000x1000")
+    parser.add_argument("--shares", action="store_true")
     parser.add_argument("--profile", action="store_true")
     arguments = parser.parse_args()
     print(f"The planner, models x pools\n{machine()}\n")
@@ -264,7 +291,7 @@ def main() -> None:
     )
     for size in arguments.sizes.split(","):
         models, pools = map(int, size.split("x"))
-        print(measure(models, pools, profile=arguments.profile), flush=True)
+        print(measure(models, pools, shares=arguments.shares, profile=arguments.profile), flush=True)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,15 @@ class Habit:
         """The percentile's latency over the rate, on a server of its own."""
         return curve(self.service.batch_time, max_batch=self.max_batch, percentile=self.service.percentile)
 
+    def footing(self, rate: float) -> float:
+        """The least part of a server that so many requests/s block, among models like this one: an estimate.
+
+        As many fit as have their batches, at half the speed, in what a batch of its own leaves of the budget.
+        """
+        met = min(1.0, rate * (self.budget + 2 * self.single) / self.tail) * 2 * self.single
+        left = self.budget - 2 * self.single
+        return met / (met + left) if left > 0 else 1.0
+
     def batch(self, rate: float, slowdown: float) -> float:
         """Seconds of a batch of a model that always has one running."""
         grows = rate * slowdown * self.per_item
@@ -129,6 +138,8 @@ def room(others: Sequence[Guest], *, habit: Habit, present: float, wanted: float
 
     if fit(wanted):
         return wanted
+    if not fit(wanted / 2**_HALVINGS):
+        return 0.0
     low, high = 0.0, wanted
     for _ in range(_HALVINGS):
         middle = (low + high) / 2

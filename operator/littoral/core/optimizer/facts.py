@@ -209,7 +209,9 @@ def _variant(
             name=model.name,
             variant=variant.name,
             backend=variant.backend,
-            artifact=Artifact.model_construct(uri=variant.artifact.uri, digest=variant.artifact.digest),
+            artifact=Artifact.model_construct(
+                uri=variant.artifact.uri, digest=variant.artifact.digest, secret_ref=variant.artifact.secret_ref
+            ),
             parameters=variant.parameters,
         ),
     )

@@ -248,7 +248,7 @@ class Loading:
     def _estimate(self, option: Option, amount: float, slack: float, loading: float) -> float:
         """What it costs to serve the amount with one option, whose running servers have some slack."""
         if option.shared and self._part.fluid:
-            return loading + option.price * amount / option.rate
+            return loading + _outside(option, amount)
         return loading + option.price * max(0, math.ceil((amount - slack) / option.rate - SLACK))
 
     def _group(self, demand: Demand, option: Option) -> list[Draft]:
@@ -265,7 +265,8 @@ class Loading:
         if amount <= 0 or (index, number) in self._banned:
             return 0.0
         if option.shared and self._part.fluid:
-            self._fluid_price += option.price * amount / option.rate
+            before = self._flows.get((index, number), 0.0)
+            self._fluid_price += _outside(option, before + amount) - _outside(option, before)
             self._record(index, number, amount, option)
             return amount
         left = self._spread(demand, option, amount / option.rate)
@@ -516,3 +517,11 @@ class Loading:
             ):
                 fewest += 1
         return fewest
+
+
+def _outside(option: Option, amount: float) -> float:
+    """What replicas of shared pools outside the part cost by the fraction, without knowing who shares them."""
+    if amount <= 0:
+        return 0.0
+    blocked = 0.0 if option.habit is None else option.habit.footing(amount)
+    return option.price * max(amount / option.rate, blocked)
