@@ -25,6 +25,8 @@ from littoral.core.hardware import default_device_table, parse_device_table
 from littoral.core.learning import Learner, LearnerTuning
 from littoral.core.optimizer import Tuning
 from littoral.hub import handlers as hub_handlers
+from littoral.hub.memory import Memory
+from littoral.hub.reconciler import FIELD_MANAGER
 from littoral.hub.reconciler import Reconciler as Hub
 from littoral.render.settings import ServerSettings
 from littoral.site import handlers as site_handlers
@@ -110,6 +112,9 @@ class _Manager:
                 devices=parse_device_table(table.read_text()) if table else default_device_table(),
                 recorder=EventRecorder(client, component="littoral-hub", instance=options.identity),
                 learner=Learner(options.learning),
+                memory=Memory(
+                    client, namespace=options.namespace, name=f"{options.lease}-memory", manager=FIELD_MANAGER
+                ),
                 tuning=options.planning,
                 on_change=self._trigger,
             )
@@ -148,7 +153,12 @@ class _Manager:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """Let a successor begin at once."""
+        """Let a successor begin at once, with what was learned."""
+        if self._hub is not None and self._leadership.leading:
+            try:
+                await self._hub.close()
+            except (ApiError, *UNREACHABLE) as error:
+                logger.warning("what was learned could not be kept: %r", error)
         if self._site is not None:
             await self._site.close()
         try:

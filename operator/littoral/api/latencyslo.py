@@ -74,8 +74,8 @@ class LatencySLOStatus(ApiModel):
     observed_generation: int = Field(default=-1, json_schema_extra={"format": "int64"})
     """metadata.generation that this status is about; -1 until Littoral has seen the SLO."""
     conditions: Conditions = ()
-    """Ready: the SLO is in force. Attainable: whether what is known of demand and speed lets it be kept. Reconciling and
-    Stalled are present only while true."""
+    """Ready: the SLO is in force. Attainable: whether what is known of demand and speed lets it be kept. Reconciling
+    and Stalled are present only while true."""
 
 
 class LatencySLOMeta(ObjectMeta):

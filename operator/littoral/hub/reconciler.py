@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from littoral.api import conditions
 from littoral.api.assignment import Assignment, AssignmentSpec
@@ -26,11 +26,14 @@ from littoral.core.optimizer import Memo, Problem, Tuning, build_problem, plan
 from littoral.core.plan import Plan
 from littoral.core.staging import stage
 from littoral.core.world import ModelKey, World, key_of
+from littoral.hub.memory import Memory
 from littoral.hub.statuses import model_status, pool_status, slo_status
 
 logger = logging.getLogger(__name__)
 
 FIELD_MANAGER = "littoral-hub"
+
+_SAVE_EVERY: Final = 300.0  # Seconds.
 
 
 class Reconciler:
@@ -44,6 +47,7 @@ class Reconciler:
         devices: DeviceTable,
         recorder: EventRecorder,
         learner: Learner,
+        memory: Memory,
         tuning: Tuning,
         on_change: Callable[[], None],
     ) -> None:
@@ -52,6 +56,8 @@ class Reconciler:
         self._devices = devices
         self._recorder = recorder
         self._learner = learner
+        self._memory = memory
+        self._save_at: float | None = None
         self._tuning = tuning
         self._memo = Memo()
         self._problem: Problem | None = None
@@ -71,19 +77,22 @@ class Reconciler:
         changes = self._kinds.changes
         world, assignments = self._snapshot(), self._kinds.assignments.objects()
 
-        # 2. Learn from what the sites report, off the event loop: watches and the Lease must not wait.
+        # 2. Take up what an earlier process has learned, once, and keep what this one has, from time to time.
+        await self._remember()
+
+        # 3. Learn from what the sites report, off the event loop: watches and the Lease must not wait.
         problem = await asyncio.to_thread(self._learn, world, assignments)
         if self._finished is not None and self._finished[1] == changes and problem.same(self._finished[0]):
             return True
 
-        # 3. Plan.
+        # 4. Plan.
         decided = await asyncio.to_thread(plan, problem, memo=self._memo)
 
-        # 4. Write the Assignments that differ, remove those whose pool is gone. What serves stays until its replacement
+        # 5. Write the Assignments that differ, remove those whose pool is gone. What serves stays until its replacement
         #    serves, so a plan may take several passes.
         written = await self._write_assignments(world, decided)
 
-        # 5. Tell people.
+        # 6. Tell people.
         told = await self._tell(world, problem, decided)
         self._finished = (problem, changes) if written and told else None
         return written and told
@@ -96,6 +105,20 @@ class Reconciler:
             nodes=tuple(sorted(self._nodes.values(), key=lambda node: node.name)),
             devices=self._devices,
         )
+
+    async def close(self) -> None:
+        """Keep what was learned, if this process has led."""
+        if self._save_at is not None:
+            await self._memory.save(self._learner.dump())
+
+    async def _remember(self) -> None:
+        if self._save_at is None:
+            self._learner.load(await self._memory.load())
+        elif time.monotonic() >= self._save_at:
+            await self._memory.save(await asyncio.to_thread(self._learner.dump))
+        else:
+            return
+        self._save_at = time.monotonic() + _SAVE_EVERY
 
     def _learn(self, world: World, assignments: Sequence[Assignment]) -> Problem:
         inputs = self._learner.learn(world, assignments, now=time.time())

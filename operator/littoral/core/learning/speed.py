@@ -51,11 +51,14 @@ class Bound:
 
 
 class _Seen(NamedTuple):
-    """What was measured of a variant on a class of device in one pool, or in all of them."""
+    """What was measured of a variant on a class of device in one pool, or in all of them.
+
+    Instances are not counted: they share a device, and batch times that were measured while one of them ran do not say
+    how much slower they are together.
+    """
 
     evidence: Evidence
     max_batch: int
-    instances: int
 
 
 class Speeds:
@@ -65,6 +68,7 @@ class Speeds:
         self._corrections: dict[RateKey, Correction] = {}
         self._quantiles: dict[tuple[RateKey, str], LatencyQuantiles] = {}
         self._corrected_at: dict[RateKey, float] = {}
+        self._loaded: set[RateKey] = set()
         self._times: dict[RateKey, BatchTime] = {}
         self._factors: Sticky[RateKey] = Sticky(rise=_NEAR, fall=_NEAR)
         self._known: dict[RateKey, tuple[object, Speed]] = {}
@@ -87,7 +91,11 @@ class Speeds:
                 said = key, report.place.server
                 if measured is None or measured == self._quantiles.get(said) or report.place.model not in models:
                     continue
+                first = said not in self._quantiles
                 self._quantiles[said] = measured
+                if first and key in self._loaded:
+                    # The process before this one has most likely counted it.
+                    continue
                 self._correct(key, report, sharing, times=times, slos=world.slos_by_model, now=now)
 
     def ask(self, world: World, found: Sequence[Report]) -> dict[RateKey, Speed]:
@@ -136,11 +144,13 @@ class Speeds:
             try:
                 namespace, model, variant, accelerator, pool = name.split("/")
                 logarithm, weight = (float(value) for value in values)
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, OverflowError):
                 continue
             if 0 <= weight < math.inf and abs(logarithm) <= _FARTHEST * weight:
                 key = RateKey(ModelKey(namespace, model), variant, accelerator, pool)
-                self._corrections.setdefault(key, Correction(logarithm=logarithm, weight=weight))
+                if key not in self._corrections:
+                    self._corrections[key] = Correction(logarithm=logarithm, weight=weight)
+                    self._loaded.add(key)
 
     def _correct(
         self,
@@ -200,12 +210,9 @@ class Speeds:
             # A pool that has hardly served yet goes by what others have seen.
             prior = anywhere.evidence.batch_time(max_batch=anywhere.max_batch, prior=prior)
         max_batch = here.max_batch if here is not None else 1
-        instances = here.instances if here is not None else 1
         batch_time = here.evidence.batch_time(max_batch=max_batch, prior=prior) if here is not None else prior
         if batch_time is None:
             return None
-        # Instances share a device: together they are taken to be one that is so many times as fast.
-        batch_time = batch_time.scaled(1 / instances)
         batch_time = self._settle(key, batch_time, max_batch=max_batch)
         factor = self._factors.settle(key, self._correction(key).factor)
         what = (batch_time, max_batch, factor, bound)
@@ -249,6 +256,7 @@ class Speeds:
 
         self._corrections = {key: it for key, it in self._corrections.items() if possible(key)}
         self._corrected_at = {key: at for key, at in self._corrected_at.items() if possible(key)}
+        self._loaded = {key for key in self._loaded if possible(key)}
         self._quantiles = {said: it for said, it in self._quantiles.items() if possible(said[0])}
         self._known = {key: it for key, it in self._known.items() if key in kept}
         self._times = {key: it for key, it in self._times.items() if key in kept}
@@ -292,7 +300,7 @@ def _seen(found: Iterable[Report]) -> dict[RateKey, _Seen]:
         )
         if not evidence.sizes:
             continue
-        mine = _Seen(evidence, measured.max_batch or max(evidence.sizes), measured.instances or 1)
+        mine = _Seen(evidence, measured.max_batch or max(evidence.sizes))
         key = _key(report)
         for each in (key, key._replace(pool=None)):
             before = seen.get(each)
@@ -310,13 +318,13 @@ def _merged(one: _Seen, other: _Seen) -> _Seen:
         executions = known.executions + measured.executions
         seconds = known.seconds * known.executions + measured.seconds * measured.executions
         sizes[size] = Measured(executions=executions, seconds=seconds / executions)
-    return _Seen(Evidence(sizes), min(one.max_batch, other.max_batch), min(one.instances, other.instances))
+    return _Seen(Evidence(sizes), min(one.max_batch, other.max_batch))
 
 
 def _batch_times(seen: Mapping[RateKey, _Seen]) -> dict[RateKey, tuple[BatchTime, int]]:
     found = {key: (it.evidence.batch_time(max_batch=it.max_batch), it) for key, it in seen.items()}
     return {
-        key: (batch_time.scaled(1 / it.instances), it.max_batch)
+        key: (batch_time, it.max_batch)
         for key, (batch_time, it) in found.items()
         if batch_time is not None
     }
