@@ -36,8 +36,10 @@ class Reader:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def objects(self, resource: Resource, *, namespace: str | None = None) -> list[Object]:
-        """All objects of a collection, each with its apiVersion and kind.
+    async def objects(
+        self, resource: Resource, *, namespace: str | None = None, label_selector: str = ""
+    ) -> list[Object]:
+        """All objects of a collection, or those that a label selector selects, each with its apiVersion and kind.
 
         Raises:
             Failure: it cannot be read; the message says what to do.
@@ -45,7 +47,7 @@ class Reader:
         from littoral.cluster.client import UNREACHABLE, ApiError
 
         try:
-            items, _ = await self._client.list(resource, namespace=namespace)
+            items, _ = await self._client.list(resource, namespace=namespace, label_selector=label_selector)
         except ApiError as error:
             plural = f"{resource.plural}.{resource.group}" if resource.group else resource.plural
             raise refused(status=error.status, message=str(error), plural=plural) from error
@@ -54,10 +56,12 @@ class Reader:
         # Lists of built-in kinds leave out what the collection says anyway.
         return [{"apiVersion": resource.api_version, "kind": resource.kind} | item for item in items]
 
-    async def objects_if_allowed(self, resource: Resource, *, namespace: str | None = None) -> list[Object] | None:
+    async def objects_if_allowed(
+        self, resource: Resource, *, namespace: str | None = None, label_selector: str = ""
+    ) -> list[Object] | None:
         """As `objects`, or None where that is forbidden: a tenant may see Models, but no cluster-scoped object."""
         try:
-            return await self.objects(resource, namespace=namespace)
+            return await self.objects(resource, namespace=namespace, label_selector=label_selector)
         except Failure as failure:
             if getattr(failure.__cause__, "status", None) == 403:
                 return None

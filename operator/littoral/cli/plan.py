@@ -25,7 +25,7 @@ _CHANGED: Final = 2
               help="Plan for the world of a snapshot, not for the live cluster.")  # fmt: skip
 @click.option("--live", is_flag=True, help="Plan for the live cluster (the default).")
 @click.option("--device-table", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
-              help="Device classes (YAML), where the operator does not use the built-in ones.")  # fmt: skip
+              help="Device classes (YAML) to plan with, instead of the operator's own.")  # fmt: skip
 @click.option("--exit-code", is_flag=True, help="Exit with 2 if anything would change.")
 @cluster_options
 @output_option("text", "json", "yaml")
@@ -63,20 +63,31 @@ def plan(
     """
     from littoral.cli.difference import as_json
     from littoral.cli.plan_text import as_text
-    from littoral.cli.snapshot import live_objects, read_snapshot
+    from littoral.cli.snapshot import live_objects, read_snapshot, warn
     from littoral.cli.validate import devices_of
     from littoral.cli.whatif import changes_of, key_from, what_if
+    from littoral.cli.worlds import holds_table, table_in
 
     if live and world is not None:
         raise click.UsageError("--live and --world exclude each other: say for which world to plan")
-    objects = access.read(live_objects) if world is None else read_snapshot(world)
+    everything = (
+        access.read(lambda reader: live_objects(reader, table=device_table is None))
+        if world is None
+        else read_snapshot(world)
+    )
+    objects = [body for body in everything if not holds_table(body)]
+    devices, doubt = table_in(filter(holds_table, everything))
+    if device_table is not None:
+        devices, doubt = devices_of(device_table), ""
+    if doubt:
+        warn(doubt)
     namespace = access.namespace or ("default" if world is not None else access.default_namespace())
     found, skipped = what_if(
         objects,
         changes=changes_of(files, recursive=recursive, namespace=namespace),
         without=[key_from(text, namespace=namespace) for text in without],
         namespace=namespace,
-        devices=devices_of(device_table),
+        devices=devices,
         runs=world is None,
     )
     for problem in skipped:

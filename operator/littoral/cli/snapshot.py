@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from littoral.cli import style
 from littoral.cli.access import Access, Object, Reader
 from littoral.cli.failures import Failure
 from littoral.cli.options import EndsWithOne, cluster_options
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 def snapshot(access: Access) -> None:
     """Write down what the planner reads of the cluster.
 
-    The Models, LatencySLOs, NodePools, Assignments and Nodes of the whole cluster, as a Kubernetes List in JSON on
-    standard output. It holds no Secret and nothing of one: annotations, conditions, messages and the query strings of
-    URIs are left out, and of a Node all but its labels, its allocatable resources and whether it is ready.
+    The Models, LatencySLOs, NodePools, Assignments and Nodes of the whole cluster, and the operator's device table if
+    it has its own, as a Kubernetes List in JSON on standard output. It holds no Secret and nothing of one: annotations,
+    conditions, messages and the query strings of URIs are left out, and of a Node all but its labels, its taints, its
+    allocatable resources and whether it is ready.
 
     \b
     Examples:
@@ -34,14 +36,42 @@ def snapshot(access: Access) -> None:
     click.echo(json.dumps(as_list(access.read(live_objects)), indent=1))
 
 
-async def live_objects(reader: Reader) -> list[Object]:
-    """All that the planner reads of the live cluster, trimmed to that."""
+async def live_objects(reader: Reader, *, table: bool = True) -> list[Object]:
+    """All that the planner reads of the live cluster, trimmed to that.
+
+    Args:
+        table: whether the operator's device table is among it. Where it may not be read, a warning is printed.
+    """
     from littoral.cli.worlds import trimmed
     from littoral.cluster.resources import ASSIGNMENTS, LATENCY_SLOS, MODELS, NODE_POOLS, NODES
 
     resources = (MODELS, LATENCY_SLOS, NODE_POOLS, ASSIGNMENTS, NODES)
     lists = await asyncio.gather(*(reader.objects(resource) for resource in resources))
-    return [trimmed(body) for bodies in lists for body in bodies]
+    tables = await _tables(reader) if table else []
+    return [trimmed(body) for bodies in (*lists, tables) for body in bodies]
+
+
+async def _tables(reader: Reader) -> list[Object]:
+    """The ConfigMaps with device tables: of the whole cluster, or of the operator's usual namespace."""
+    from littoral.cli.worlds import OPERATOR_LABELS, OPERATOR_NAMESPACE, holds_table
+    from littoral.cluster.resources import CONFIG_MAPS
+
+    selector = ",".join(f"{key}={value}" for key, value in OPERATOR_LABELS.items())
+    for namespace in (None, OPERATOR_NAMESPACE):
+        found = await reader.objects_if_allowed(CONFIG_MAPS, namespace=namespace, label_selector=selector)
+        if found is not None:
+            return [body for body in found if holds_table(body)]
+    warn(
+        "you may not list the ConfigMaps of the operator, where it would have a device table of its own: the built-in "
+        "one is taken; name another one with --device-table, or ask for the right to list ConfigMaps in "
+        f"{OPERATOR_NAMESPACE}"
+    )
+    return []
+
+
+def warn(message: str) -> None:
+    """Say something on standard error that does not end the command."""
+    click.echo(f"{style.warn('warning')}: {message}", err=True)
 
 
 def as_list(objects: Sequence[Object]) -> dict[str, Any]:
@@ -56,7 +86,7 @@ def read_snapshot(path: Path) -> list[Object]:
         Failure: the file cannot be read, or is neither.
     """
     from littoral.cli.manifests import UnreadableManifest, parse_manifests
-    from littoral.cli.worlds import KINDS, trimmed
+    from littoral.cli.worlds import KINDS, holds_table, trimmed
 
     try:
         text = path.read_text("utf-8")
@@ -74,10 +104,10 @@ def read_snapshot(path: Path) -> list[Object]:
         body
         for body in documents
         if isinstance(body, dict)
-        and body.get("kind") in KINDS
+        and (body.get("kind") in KINDS or holds_table(body))
         and isinstance(body.get("metadata"), dict)
         and isinstance(body["metadata"].get("name"), str)
     ]
-    if not objects:
+    if not any(body["kind"] in KINDS for body in objects):
         raise Failure(f"{path}: no object that the planner reads is in it: make one with littoral snapshot > {path}")
     return [trimmed(body) for body in objects]

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from littoral.api import Assignment, InvalidObject, LatencySLO, Model, NodePool
 from littoral.api.meta import Resource
-from littoral.core.hardware import DeviceTable, Node
+from littoral.core.hardware import DeviceTable, InvalidDeviceTable, Node, default_device_table, parse_device_table
 from littoral.core.world import World
 
 Object = dict[str, Any]
@@ -21,6 +21,12 @@ _OURS: Final[Mapping[str, type[Resource]]] = {kind.KIND: kind for kind in (Model
 _NAMESPACED: Final = frozenset(kind.KIND for kind in _OURS.values() if kind.NAMESPACED)
 NODE: Final = "Node"
 KINDS: Final = (*_OURS, NODE)
+
+# What the chart calls the operator's files, which hold its device table if that is not the built-in one.
+OPERATOR_LABELS: Final = {"app.kubernetes.io/name": "littoral", "app.kubernetes.io/component": "operator"}
+OPERATOR_NAMESPACE: Final = "littoral-system"
+_CONFIG_MAP: Final = "ConfigMap"
+_TABLE: Final = "devices.yaml"
 
 _METADATA: Final = ("name", "namespace", "labels", "generation", "creationTimestamp", "deletionTimestamp")
 
@@ -76,12 +82,45 @@ def trimmed(body: Mapping[str, Any]) -> Object:
         kept["spec"] = {key: spec[key] for key in ("unschedulable", "taints") if spec.get(key)}
         kept["status"] = {"allocatable": _mapping(status.get("allocatable")), "conditions": ready}
         return kept
+    if body["kind"] == _CONFIG_MAP:
+        kept["data"] = {_TABLE: body["data"][_TABLE]}
+        return kept
     kept["spec"] = _discreet(body.get("spec"))
     if body["kind"] == Model.KIND and status.get("demand"):
         kept["status"] = {"demand": status["demand"]}
     if body["kind"] == Assignment.KIND and status:
         kept["status"] = _discreet({key: value for key, value in status.items() if key != "conditions"})
     return kept
+
+
+def holds_table(body: Mapping[str, Any]) -> bool:
+    """Whether an object is the ConfigMap of an operator that has a device table of its own."""
+    labels = _mapping(_mapping(body.get("metadata")).get("labels"))
+    return (
+        body.get("kind") == _CONFIG_MAP
+        and labels.items() >= OPERATOR_LABELS.items()
+        and isinstance(_mapping(body.get("data")).get(_TABLE), str)
+    )
+
+
+def table_in(objects: Iterable[Mapping[str, Any]]) -> tuple[DeviceTable, str]:
+    """The device table of the operator, and what is doubtful about it, if anything.
+
+    Args:
+        objects: with the ConfigMaps that `holds_table` knows; without any, the operator has the built-in table.
+    """
+    texts = {f"{it['metadata'].get('namespace', '')}/{it['metadata']['name']}": it["data"][_TABLE] for it in objects}
+    if not texts:
+        return default_device_table(), ""
+    name = min(texts)
+    try:
+        table = parse_device_table(texts[name])
+    except InvalidDeviceTable as error:
+        return default_device_table(), f"ConfigMap {name}: {error}: planned with the built-in table"
+    if len(set(texts.values())) > 1:
+        others = ", ".join(sorted(texts))
+        return table, f"{others} hold different device tables: planned with that of {name}"
+    return table, ""
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
