@@ -13,12 +13,15 @@ from yarl import URL
 
 from littoral.agent.errors import ArtifactError, FetchError
 from littoral.agent.progress import Progress
-from littoral.agent.sources import credentials, local
+from littoral.agent.sources import credentials, local, oci
 from littoral.agent.sources.https import HeaderAccess, HttpsSource, http_client
 from littoral.agent.sources.limits import Limits
 from littoral.agent.sources.partial import side_file
 from littoral.agent.sources.transfer import Transfer
+from littoral.agent.sources.tree import fetch_file
 from littoral.api.serving import Artifact
+
+ANONYMOUS = "no credentials were sent: the artifact names no secretRef"
 
 SUPPORTED = ("file", "gs", "https", "oci", "pvc", "s3")
 
@@ -58,6 +61,8 @@ class Fetcher:
                     return await self._copy(self._claim(artifact), target, progress)
                 case "https":
                     return await self._https(artifact, target, progress)
+                case "oci":
+                    return await self._oci(artifact, target, progress)
                 case scheme:
                     raise ArtifactError(f"{scheme}:// is not fetched by this agent; supported: {', '.join(SUPPORTED)}")
         except OSError as error:
@@ -73,17 +78,29 @@ class Fetcher:
             origin = url.origin()
         except ValueError as error:
             raise ArtifactError(f"not a URL: {error}") from error
-        access = HeaderAccess(origin=origin)
+        access = HeaderAccess(origin=origin, whose=ANONYMOUS)
         if (secret := self._secret(artifact)) is not None:
-            access = HeaderAccess(
-                origin=origin, value=secret.login().header, whose=f"with the credentials of the Secret {secret.name!r}"
-            )
+            access = HeaderAccess(origin=origin, value=secret.login().header, whose=_whose(secret))
         async with http_client(ca_file=self.ca_file, limits=self.limits) as client:
             source = HttpsSource(client=client, url=url, access=access)
-            return await Transfer(progress=progress, limits=self.limits).to(target, source)
+            return await fetch_file(Transfer(progress=progress, limits=self.limits), target, source)
+
+    async def _oci(self, artifact: Artifact, target: Path, progress: Progress) -> str:
+        reference = oci.parse(artifact.uri)
+        login, whose = None, ANONYMOUS
+        if (secret := self._secret(artifact)) is not None:
+            login, whose = secret.registry(reference.host, reference.repository), _whose(secret)
+            if login is None:
+                whose = f"the Secret {secret.name!r} has no entry for {reference.host}"
+        async with http_client(ca_file=self.ca_file, limits=self.limits) as client:
+            access = oci.RegistryAccess(client, reference, login=login, whose=whose)
+            transfer = Transfer(progress=progress, limits=self.limits)
+            return await oci.pull(reference, target, client=client, access=access, transfer=transfer)
 
     def _secret(self, artifact: Artifact) -> credentials.Secret | None:
-        return None
+        if artifact.secret_ref is None:
+            return None
+        return credentials.read(self.credentials_root, artifact.secret_ref.name)
 
     def _file(self, artifact: Artifact) -> Path:
         if self.files_root is None:
@@ -98,6 +115,10 @@ class Fetcher:
         if claim.strip(".") == "" or not root.is_dir():
             raise ArtifactError(f"claim {claim!r} is not mounted in this pod")
         return local.resolve(root, root / artifact.path.lstrip("/"))
+
+
+def _whose(secret: credentials.Secret) -> str:
+    return f"with the credentials of the Secret {secret.name!r}"
 
 
 def remove(target: Path) -> None:

@@ -71,16 +71,21 @@ class VariantArtifact(Artifact):
             must="^file://(/[^/?#]+)+$",
             message="must be file:// and the file's absolute path on the node, such as file:///models/digits.onnx",
         ),
+        _uri_rule(
+            where="^oci://.*@",
+            must="@sha256:[a-f0-9]{64}$",
+            message="must end with the digest of the manifest, as @sha256:<64 hexadecimal digits>, or with a tag",
+        ),
         _uri_never("/[.][.]?(/|$)", "must not contain '.' or '..' in its path"),
         _uri_never(
             "^[a-z0-9]+://[^/]*@",
             "must not hold a user or a password: everybody who can read the Model would know it",
         ),
         Rule(
-            cel="!self.uri.matches('^oci://.*@') || self.uri.endsWith('@' + self.digest)",
-            holds=lambda it: re.search("^oci://.*@", it.uri) is None or it.uri.endswith(f"@{it.digest}"),
-            message="must end with the same digest as the field digest, or with none",
-            field=".uri",
+            cel="!has(self.secretRef) || self.uri.matches('^(oci|https|s3|gs)://')",
+            holds=lambda it: it.secret_ref is None or bool(re.search("^(oci|https|s3|gs)://", it.uri)),
+            message="is for oci://, https://, s3:// and gs://: what is on the node or in a claim needs no credentials",
+            field=".secretRef",
         ),
     )
 

@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from littoral.api.base import ApiModel
-from littoral.api.meta import DnsLabel, ServiceName
+from littoral.api.meta import DnsLabel, ObjectName, ServiceName
 from littoral.api.rules import ListMap
 
 DIGEST_PATTERN = r"^sha256:[a-f0-9]{64}$"
@@ -64,6 +64,13 @@ MOST_ATTEMPTS = 10
 """Attempts beyond which nobody counts, since each number would be a write."""
 
 
+class SecretReference(ApiModel):
+    """Names a Secret in the same namespace."""
+
+    name: ObjectName
+    """Name of the Secret."""
+
+
 class Artifact(ApiModel):
     """A file or archive that holds a network, and the digest that proves it."""
 
@@ -72,6 +79,10 @@ class Artifact(ApiModel):
     Example: https://models.example/digits.onnx."""
     digest: Digest
     """SHA-256 of the artifact's bytes, as sha256:<64 hexadecimal digits>. Nothing is loaded whose bytes differ."""
+    secret_ref: SecretReference | None = None
+    """Secret in the Model's namespace with the credentials to fetch it with: of type kubernetes.io/dockerconfigjson
+    for oci://, username and password or token for https://, accessKeyId and secretAccessKey for s3://, key.json for
+    gs://. Absent: it is fetched without."""
 
     @property
     def scheme(self) -> str:

@@ -140,7 +140,9 @@ class Ledger:
                 name=model.name,
                 variant=variant.name,
                 backend=variant.backend,
-                artifact=Artifact(uri=variant.artifact.uri, digest=variant.artifact.digest),
+                artifact=Artifact(
+                    uri=variant.artifact.uri, digest=variant.artifact.digest, secret_ref=variant.artifact.secret_ref
+                ),
                 parameters=variant.parameters,
             )
         )

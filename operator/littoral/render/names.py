@@ -30,6 +30,8 @@ CONFIG_FILE: Final = "server.json"
 CACHE_DIRECTORY: Final = "/var/cache/littoral"
 REPOSITORY_DIRECTORY: Final = "/models"
 CLAIMS_DIRECTORY: Final = "/artifacts"
+CREDENTIALS_DIRECTORY: Final = "/credentials"
+"""Secrets that artifacts name, one folder each; in the agent's container alone."""
 
 
 def serves(model: str) -> str:

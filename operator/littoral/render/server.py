@@ -136,10 +136,13 @@ def _agent(server: Server, settings: ServerSettings) -> Manifest:
         {"name": "models", "mountPath": names.REPOSITORY_DIRECTORY},
         {"name": "tmp", "mountPath": "/tmp", "subPath": "agent"},  # noqa: S108 - a path in the container
         *_claim_mounts(server),
+        *_secret_mounts(server),
     ]
     if settings.files_root is not None:
         arguments.append(f"--files-root={settings.files_root}")
         mounts.append({"name": "files", "mountPath": settings.files_root, "readOnly": True})
+    if _secrets(server):
+        arguments.append(f"--credentials-root={names.CREDENTIALS_DIRECTORY}")
     if settings.ca_bundle:
         arguments.append(f"--ca-file={names.CONFIG_DIRECTORY}/ca.crt")
     return _container(
@@ -243,6 +246,11 @@ def _volumes(server: Server, settings: ServerSettings) -> list[Manifest]:
         {"name": f"claim-{claim}", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
         for claim in _claims(server)
     ]
+    volumes += [
+        # Optional: a Secret that is missing is something that the agent says, not a Pod that never starts.
+        {"name": _secret_volume(secret), "secret": {"secretName": secret, "optional": True}}
+        for secret in _secrets(server)
+    ]
     return volumes
 
 
@@ -255,6 +263,27 @@ def _claim_mounts(server: Server) -> list[Manifest]:
         {"name": f"claim-{claim}", "mountPath": f"{names.CLAIMS_DIRECTORY}/{claim}", "readOnly": True}
         for claim in _claims(server)
     ]
+
+
+def _secrets(server: Server) -> list[str]:
+    references = (model.artifact.secret_ref for model in server.models)
+    return sorted({reference.name for reference in references if reference is not None})
+
+
+def _secret_mounts(server: Server) -> list[Manifest]:
+    return [
+        {
+            "name": _secret_volume(secret),
+            "mountPath": f"{names.CREDENTIALS_DIRECTORY}/{secret}",
+            "readOnly": True,
+        }
+        for secret in _secrets(server)
+    ]
+
+
+def _secret_volume(secret: str) -> str:
+    """A volume's name has 63 characters at most and no dot, a Secret's 253 and dots."""
+    return f"secret-{hashlib.sha256(secret.encode()).hexdigest()[:12]}"
 
 
 def _probe(path: str, port: int, *, period: int, failures: int) -> Manifest:

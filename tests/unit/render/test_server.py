@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -136,6 +137,32 @@ def test_claims_are_mounted_for_the_agent_alone() -> None:
     assert mount not in found["triton"]["volumeMounts"]
     volume = {"name": "claim-networks", "persistentVolumeClaim": {"claimName": "networks", "readOnly": True}}
     assert volume in pod(models=[model])["volumes"]
+
+
+def test_secrets_are_mounted_for_the_agent_alone() -> None:
+    models = [
+        {
+            "name": name,
+            "variant": "v",
+            "backend": "onnxruntime",
+            "artifact": {"uri": f"oci://registry.example/{name}", "digest": DIGEST, "secretRef": {"name": secret}},
+        }
+        for name, secret in (("a", "login"), ("b", "login"), ("c", "a.name." + "with-dots." * 20 + "x"))
+    ]
+    found, volumes = containers(models=models), pod(models=models)["volumes"]
+    mounts = [it for it in found["agent"]["volumeMounts"] if it["mountPath"].startswith("/credentials/")]
+    assert [it["mountPath"].removeprefix("/credentials/") for it in mounts] == sorted(
+        {model["artifact"]["secretRef"]["name"] for model in models}
+    )
+    assert all(it["readOnly"] for it in mounts)
+    assert "--credentials-root=/credentials" in found["agent"]["args"]
+    for mount in mounts:
+        assert mount not in found["triton"]["volumeMounts"]
+        assert re.fullmatch("[a-z0-9-]{1,63}", mount["name"])
+        (volume,) = (it for it in volumes if it["name"] == mount["name"])
+        # A Secret that is missing is a message of the agent's, not a Pod that never starts.
+        assert volume["secret"] == {"secretName": mount["mountPath"].removeprefix("/credentials/"), "optional": True}
+    assert not any("credentials" in it for it in containers()["agent"]["args"])
 
 
 @pytest.mark.parametrize(

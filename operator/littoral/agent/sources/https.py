@@ -65,16 +65,18 @@ class HttpClient:
             finally:
                 response.close() if not response.content.at_eof() else response.release()
 
-    async def post(self, url: URL, *, data: Mapping[str, str]) -> aiohttp.ClientResponse:
-        """The response to a form; its body has come.
+    @asynccontextmanager
+    async def post(self, url: URL, *, data: Mapping[str, str], whose: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The response to a form; its body is still to come.
 
         Raises:
-            FetchError: the server does not answer.
+            FetchError: the server does not answer, or with an error.
         """
         with _explained():
             async with self._session.post(url, data=data, allow_redirects=False) as response:
-                await response.read()
-                return response
+                if response.status != 200:
+                    raise FetchError(f"the server answered {response.status} {response.reason} ({whose})")
+                yield response
 
     async def _follow(
         self, url: URL, access: Access, headers: Mapping[str, str], *, also: tuple[int, ...]
@@ -184,7 +186,7 @@ class HeaderAccess:
 
     origin: URL
     value: str | None = field(default=None, repr=False)
-    whose: str = "no credentials were sent: the artifact names no secretRef"
+    whose: str = "no credentials were sent"
 
     def headers(self, url: URL) -> Mapping[str, str]:
         """The header, for the host that it is meant for."""
@@ -200,6 +202,20 @@ def _version(headers: CIMultiDictProxy[str]) -> str | None:
     checks a digest in the end, so that a file that was changed twice within a second costs a download, not more."""
     etag = headers.get("ETag", "")
     return etag if etag.startswith('"') else headers.get("Last-Modified")
+
+
+async def body_of(response: aiohttp.ClientResponse, *, limit: int) -> bytes:
+    """The whole body of an answer that is not an artifact.
+
+    Raises:
+        FetchError: it has more than `limit` bytes.
+    """
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            raise FetchError(f"the server's answer has more than {limit} bytes")
+    return bytes(body)
 
 
 async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -79,7 +79,8 @@ accepts(
     URI,
     "https://models.example:8443/v1/digits.onnx?version=3",
     "oci://registry.example/models/digits:v1",
-    f"oci://registry.example/models/digits@{DIGEST}",
+    f"oci://registry.example/models/digits@sha256:{'f' * 64}",
+    "s3://bucket/models/digits/",
     "s3://bucket/digits.onnx",
     "gs://bucket/models/digits.onnx",
     "pvc://models/digits.onnx",
@@ -112,9 +113,19 @@ refuses(
     says="must not hold a user or a password: everybody who can read the Model would know it",
 )  # fmt: skip
 refuses(
-    URI, f"oci://registry.example/digits@sha256:{'f' * 64}", "oci://registry.example/digits@v1",
-    says="must end with the same digest as the field digest, or with none",
+    URI, f"oci://registry.example/digits@sha256:{'F' * 64}", "oci://registry.example/digits@v1",
+    says="must end with the digest of the manifest, as @sha256:<64 hexadecimal digits>, or with a tag",
 )  # fmt: skip
+SECRET = URI.replace("uri", "secretRef")
+accepts(SECRET, {"name": "registry-login"}, {"name": "a.b"})
+refuses(SECRET, {}, says="Required value", at=f"{SECRET}.name")
+refuses(f"{SECRET}.name", "Login", "../other", says="should match")
+refuses(f"{SECRET}.name", "a" * 254, says="Too long")
+for there in ("pvc://models/digits.onnx", "file:///models/digits.onnx"):
+    refuses(
+        SECRET, {"name": "login"}, also={URI: there},
+        says="is for oci://, https://, s3:// and gs://: what is on the node or in a claim needs no credentials",
+    )  # fmt: skip
 
 KEY, IDENTITY = "spec.verification.publicKeySecretRef", "spec.verification.identity"
 SIGNER = {"issuer": "https://accounts.example.com", "subject": "release@example.com"}
