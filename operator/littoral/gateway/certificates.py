@@ -1,0 +1,58 @@
+"""The gateway's certificate and the authorities of its peers: mounted files that somebody renews."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from littoral.gateway.errors import HaproxyError
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """What HAProxy is given.
+
+    Attributes:
+        own: this gateway's certificate, what leads to its authority, and its key, as PEM.
+        authorities: of the other gateways, as PEM.
+    """
+
+    own: str
+    authorities: str
+
+
+class CertificateFolder:
+    """A mounted Secret of the type kubernetes.io/tls, with `ca.crt` as cert-manager adds it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._signature: tuple[int, ...] | None = None
+        self._current: Certificates | None = None
+
+    def read(self) -> Certificates:
+        """What is mounted now.
+
+        Raises:
+            HaproxyError: a file is missing, or holds no PEM; nothing was read before that could be used instead.
+        """
+        try:
+            files = [self._folder / name for name in ("tls.crt", "tls.key", "ca.crt")]
+            # The kubelet replaces all files of a Secret by one link, so they belong together.
+            signature = tuple(value for file in files for value in (os.stat(file).st_ino, os.stat(file).st_mtime_ns))
+            if self._current is None or signature != self._signature:
+                certificate, key, authorities = (_pem(file) for file in files)
+                self._current, self._signature = Certificates(f"{certificate}{key}", authorities), signature
+        except (OSError, ValueError) as error:
+            if self._current is None:
+                raise HaproxyError(f"no certificates in {self._folder}: {error}") from error
+        assert self._current is not None
+        return self._current
+
+
+def _pem(file: Path) -> str:
+    blocks = re.findall(r"-----BEGIN ([A-Z ]+)-----\n(.+?)\n-----END \1-----", file.read_text(), re.DOTALL)
+    if not blocks:
+        raise ValueError(f"{file.name} holds no PEM")
+    return "".join(f"-----BEGIN {kind}-----\n{body}\n-----END {kind}-----\n" for kind, body in blocks)

@@ -1,0 +1,61 @@
+"""The agent's report over HTTP: `/v1/status` for the site role, `/healthz` and `/readyz` for the kubelet,
+`/metrics`."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+
+from littoral.gateway.board import Board
+from littoral.gateway.metrics import exposition
+
+LONGEST_WAIT = 60.0
+"""Seconds that a long poll may ask for."""
+
+STUCK = 60.0
+"""Seconds without a look at the world after which the agent should be restarted."""
+
+
+class Report:
+    """The handlers. They only read: nothing that the agent does can be asked for over the network."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def application(self) -> web.Application:
+        """The application, ready to be served."""
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/v1/status", self._status),
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._exposition),
+            ]
+        )
+        return app
+
+    async def _status(self, request: web.Request) -> web.Response:
+        status = self._board.status
+        if "after" in request.query:
+            try:
+                after, wait = int(request.query["after"]), float(request.query.get("wait", "25"))
+            except ValueError:
+                raise web.HTTPBadRequest(text="after is a generation, wait a number of seconds\n") from None
+            status = await self._board.after(after, wait=min(wait, LONGEST_WAIT))
+        return web.json_response(status.dump())
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        if self._board.silence > STUCK:
+            return web.Response(status=503, text=f"nothing was looked at for {self._board.silence:.0f} s\n")
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        # HAProxy goes on while the agent is behind; only one that does not answer takes the Pod out of its Service.
+        status = self._board.status
+        if not status.revision or not status.haproxy.version:
+            return web.Response(status=503, text=f"{status.message or 'nothing is followed yet'}\n")
+        return web.Response(text="ok\n")
+
+    async def _exposition(self, request: web.Request) -> web.Response:
+        return web.Response(body=exposition(self._board.status), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
