@@ -24,6 +24,7 @@ class _Entry(NamedTuple):
 _FOR_PEOPLE: Final = {
     "completion": _Entry("littoral.cli.completion:completion", "Print the script that completes commands in a shell."),
     "explain": _Entry("littoral.cli.explain:explain", "Say why a Model runs where it does, and why not elsewhere."),
+    "optimize": _Entry("littoral.cli.optimize:optimize", "Make variants of a network for each kind of hardware."),
     "plan": _Entry("littoral.cli.plan:plan", "Show what would change, and change nothing."),
     "simulate": _Entry("littoral.cli.simulate:simulate", "Compare policies on recorded or generated requests."),
     "snapshot": _Entry("littoral.cli.snapshot:snapshot", "Write down what the planner reads of the cluster."),
@@ -32,6 +33,7 @@ _FOR_PEOPLE: Final = {
 }
 _FOR_CLUSTERS: Final = {
     "agent": _Entry("littoral.cli.agent:agent", "Keep the Triton beside this process at its desired state."),
+    "gateway": _Entry("littoral.cli.gateway:gateway", "Keep the HAProxy beside this process at its routes."),
     "operator": _Entry("littoral.cli.operator:operator", "Run the operator in this cluster."),
 }
 _COMMANDS: Final = _FOR_PEOPLE | _FOR_CLUSTERS
