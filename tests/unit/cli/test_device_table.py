@@ -15,8 +15,10 @@ import yaml
 from click.testing import CliRunner, Result
 
 from littoral.cli.main import main
-from littoral.cli.worlds import OPERATOR_LABELS
+from littoral.cli.worlds import OPERATOR_LABELS, OPERATOR_NAMESPACE, holds_table, table_in
+from littoral.core import hardware
 from tests.support.objects import model_object, pool_object, variant
+from tests.unit.chart.chart import NAMESPACE, render
 
 Object = dict[str, Any]
 
@@ -195,6 +197,14 @@ def test_a_file_overrides_it_and_the_cluster_is_not_asked(cluster: Cluster, tmp_
     table.write_text("classes: [{name: cpu}]")
     assert chosen(live(cluster, "--device-table", str(table))) == ["onnx-cpu"]
     assert not [path for path in cluster.asked if path.endswith("configmaps")]
+
+
+def test_the_chart_writes_what_is_looked_for_and_takes_the_built_in_table_as_a_start() -> None:
+    shipped = yaml.safe_load(Path(hardware.__file__).with_name("hardware.yaml").read_text())
+    written = render({"hardware": {"table": shipped}}).one("ConfigMap")
+    assert holds_table(written)
+    assert table_in([written]) == (hardware.default_device_table(), "")
+    assert written["metadata"]["namespace"] == OPERATOR_NAMESPACE == NAMESPACE
 
 
 class TestSnapshots:
