@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 from uuid import uuid4
 
@@ -66,13 +68,37 @@ class Site:
 def site(api: ApiServer, namespace: str) -> Iterator[Site]:
     name = f"p-{uuid4().hex[:8]}"
     api.request("POST", "/api/v1/nodes", {"metadata": {"name": name, "labels": {"littoral.dev/pool": name}}}).granted()
-    status = {"allocatable": {"cpu": "4", "memory": "8Gi"}, "conditions": [{"type": "Ready", "status": "True"}]}
-    api.merge(f"/api/v1/nodes/{name}/status", {"status": status}).granted()
-    api.create(pool_object(name))
-    yield Site(api=api, namespace=namespace, pool=name)
+    with alive(api, name):
+        api.create(pool_object(name))
+        yield Site(api=api, namespace=namespace, pool=name)
     api.delete(f"{GROUP}/nodepools/{name}")
     api.delete(f"{GROUP}/assignments/{name}")
     api.delete(f"/api/v1/nodes/{name}")
+
+
+@contextmanager
+def alive(api: ApiServer, name: str) -> Iterator[None]:
+    """Say that a node is well, as its kubelet would: without that the controller manager finds it lost after 50 s."""
+    over = Event()
+
+    def beat() -> None:
+        while True:
+            ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+            status = {"allocatable": {"cpu": "4", "memory": "8Gi"}, "conditions": [ready]}
+            api.merge(f"/api/v1/nodes/{name}/status", {"status": status}).granted()
+            first.set()
+            if over.wait(10):
+                return
+
+    first = Event()
+    kubelet = Thread(target=beat, daemon=True)
+    kubelet.start()
+    assert first.wait(30), "the node's status can be written"
+    try:
+        yield
+    finally:
+        over.set()
+        kubelet.join()
 
 
 @pytest.fixture
@@ -304,3 +330,15 @@ def test_a_successor_takes_over(site: Site, operator: OperatorProcess, kubeconfi
         standby.wait_leading()
         site.create_model()
         eventually(lambda: site.assigned() == ["digits"], "the successor works", standby)
+
+
+def test_what_was_learned_is_kept_when_the_operator_ends(site: Site, operator: OperatorProcess) -> None:
+    site.create_model()
+    eventually(lambda: site.assigned() == ["digits"], "the operator works", operator)
+    operator.terminate()
+    kept = site.get("configmaps", "littoral-operator-memory-0")
+    assert kept is not None
+    assert kept["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "littoral"
+    operator.start()
+    site.create_model("second")
+    eventually(lambda: site.assigned() == ["digits", "second"], "its successor goes on", operator)
