@@ -131,7 +131,7 @@ def _entry(entry: Mapping[str, str]) -> Login:
     username, password = entry.get("username", ""), entry.get("password", "")
     if entry.get("auth"):
         try:
-            username, _, password = base64.b64decode(entry["auth"]).decode().partition(":")
+            username, _, password = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             raise ValueError("auth") from None
     return Login(

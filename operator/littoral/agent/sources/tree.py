@@ -6,6 +6,7 @@
 
 import asyncio
 import hashlib
+import os
 import shutil
 from collections import deque
 from collections.abc import Sequence
@@ -68,11 +69,10 @@ async def fetch_file(transfer: Transfer, target: Path, source: Source, *, hex_di
     Raises:
         FetchError: it is another one, which is not kept; and see `Transfer.to`.
     """
-    if target.is_dir():
-        shutil.rmtree(target)
+    _remove_directory(target)
     actual = await transfer.to(target, source)
     if hex_digest is not None and actual != hex_digest:
-        target.unlink()
+        os.unlink(target)
         raise FetchError(f"the source gave other bytes than its own digest sha256:{hex_digest} says")
     return actual
 
@@ -123,16 +123,20 @@ def _places(folder: Path, file: RemoteFile) -> tuple[Path, Path]:
 
 
 def _assemble(folder: Path, target: Path, files: Sequence[RemoteFile]) -> None:
-    if target.is_dir():
-        shutil.rmtree(target)
-    else:
-        target.unlink(missing_ok=True)
-        side_file(target).unlink(missing_ok=True)
+    _remove_directory(target)
+    target.unlink(missing_ok=True)
+    side_file(target).unlink(missing_ok=True)
     for file in files:
         final = target / file.path
         final.parent.mkdir(parents=True, exist_ok=True)
         _places(folder, file)[1].rename(final)
     shutil.rmtree(folder)
+
+
+def _remove_directory(target: Path) -> None:
+    """What an earlier artifact of another shape has left."""
+    if target.is_dir():
+        shutil.rmtree(target)
 
 
 def _parents(path: str) -> list[str]:
