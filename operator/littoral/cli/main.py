@@ -26,6 +26,7 @@ _FOR_PEOPLE: Final = {
     "explain": _Entry("littoral.cli.explain:explain", "Say why a Model runs where it does, and why not elsewhere."),
     "optimize": _Entry("littoral.cli.optimize:optimize", "Make variants of a network for each kind of hardware."),
     "plan": _Entry("littoral.cli.plan:plan", "Show what would change, and change nothing."),
+    "publish": _Entry("littoral.cli.publish:publish", "Push artifacts to an OCI registry."),
     "simulate": _Entry("littoral.cli.simulate:simulate", "Compare policies on recorded or generated requests."),
     "snapshot": _Entry("littoral.cli.snapshot:snapshot", "Write down what the planner reads of the cluster."),
     "top": _Entry("littoral.cli.top:top", "Show what runs, how busy it is and how fast."),
