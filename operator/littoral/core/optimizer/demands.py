@@ -49,7 +49,8 @@ class Demand:
     Attributes:
         amount: requests/s; 0 where the Model is only to be present, since its load is unknown.
         total: requests/s that arrive; more than `amount` where the rest is planned elsewhere.
-        presence: whether one replica must be there whatever the amount.
+        presence: whether one replica must be there whatever the amount, and by preference rather than by cost: its load
+            is unknown, or too small to be a reason for anything.
         least: its part of the Model's `minReplicas`: all demands of a Model in one part together need as many replicas.
         options: by preference where cost ties: the near ones first, then in the Model's order of variants.
         far: the ways through shared pools among all that there are.
@@ -100,12 +101,18 @@ class Demand:
 
 
 def _demand(
-    model: ModelFacts, site: str | None, amount: float, *, near: Sequence[Option], far: tuple[Option, ...]
+    model: ModelFacts,
+    site: str | None,
+    amount: float,
+    *,
+    near: Sequence[Option],
+    far: tuple[Option, ...],
+    presence: bool,
 ) -> Demand:
     homes = tuple(dict.fromkeys(option.pool for option in near))
     # What must be present comes first among equals: then what has load can use the servers that are there anyway.
-    order = (-model.priority, amount > 0, model.key, site or "", homes)
-    return Demand(model, site, amount, amount, amount <= 0, (*near, *far), far, homes, order)
+    order = (-model.priority, not presence, model.key, site or "", homes)
+    return Demand(model, site, amount, amount, presence, (*near, *far), far, homes, order)
 
 
 def _spread(found: Sequence[Demand], least: int) -> list[Demand]:
@@ -213,7 +220,7 @@ class _Reader:
             elif (amount := min(max(amount or 0.0, floor), _FASTEST)) > _SLOWEST:
                 near, far = self._options(model, site)
                 loaded = True
-                yield _demand(model, site, amount, near=near, far=far)
+                yield _demand(model, site, amount, near=near, far=far, presence=amount <= self._problem.tuning.small)
         for pool in unknown[: model.max_replicas]:
             yield self._presence(model, pool.site, [pool], () if model.stays(pool.site) else self._shared)
         told = loaded or any(site is not None or amount is not None for site, amount in known.items())
@@ -296,7 +303,7 @@ class _Reader:
     ) -> Demand:
         near = [option for pool in pools for option in self._variants(model, pool, site=site, trip=0.0)]
         far = [option for pool in shared for option in self._variants(model, pool, site=site, trip=0.0)]
-        return _demand(model, site, 0.0, near=near, far=tuple(far))
+        return _demand(model, site, 0.0, near=near, far=tuple(far), presence=True)
 
     def _usable(self, model: ModelFacts, pool: PoolFacts) -> bool:
         return any(True for _ in self._variants(model, pool, site=pool.site, trip=0.0))

@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import Final
 
 from littoral.api.assignment import Server
-from littoral.api.quantity import format_duration
 from littoral.core.hardware import CPU
-from littoral.core.optimizer.demands import Demand, Option, barred, unfit
+from littoral.core.optimizer.demands import Demand, barred, unfit
 from littoral.core.optimizer.facts import ModelFacts, PoolFacts, VariantFacts
 from littoral.core.optimizer.problem import Problem
+from littoral.core.optimizer.shortfalls import shortfalls
 from littoral.core.optimizer.yard import Draft, Yard
 from littoral.core.plan import Decision, Flow, Placement, Reason, Rejection
 from littoral.core.world import ModelKey
@@ -76,7 +76,7 @@ class Decisions(Mapping[ModelKey, Decision]):
         demands = self._demands.get(model.key, [])
         flows = self._flows.get(model.key, [])
         placed = self._placed.get(model.key, [])
-        known = [demand for demand in demands if not demand.presence]
+        known = [demand for demand in demands if demand.amount > 0]
         wanted = sum(demand.amount for demand in known)
         served = min(wanted, sum(flow.rate for flow in flows))
         return Decision(
@@ -86,7 +86,9 @@ class Decisions(Mapping[ModelKey, Decision]):
             rejections=tuple(self._rejections(model, demands, short=served < wanted * (1 - 1e-6))),
             demand=wanted if known or not demands else None,
             served=served if known or not demands else None,
-            shortfall="; ".join(self._shortfalls(model, known, flows)),
+            shortfall="; ".join(
+                shortfalls(self._problem, model, demands, flows, replicas=sum(draft.replicas for draft, _ in placed))
+            ),
         )
 
     def _near_first(self, placed: Sequence[tuple[Draft, Server]]) -> list[tuple[Draft, Server]]:
@@ -205,55 +207,6 @@ class Decisions(Mapping[ModelKey, Decision]):
             Reason.DEVICES_TAKEN,
             f"servers of other namespaces or of higher priority hold the {variant.accelerator} of pool {pool.name}",
         )
-
-    def _shortfalls(self, model: ModelFacts, known: Sequence[Demand], flows: Sequence[Flow]) -> Iterator[str]:
-        """What is not served, or late, at each site, by how much, and what would help."""
-        for demand in known:
-            mine = [flow for flow in flows if flow.site == demand.site]
-            missing = demand.amount - sum(flow.rate for flow in mine)
-            if missing > demand.amount * 1e-6:
-                yield (
-                    f"{missing:.4g} of {demand.amount:.4g} requests/s {_where(demand)} are not served: "
-                    + self._remedy(demand, missing)
-                )
-            late = sum(flow.rate for flow in mine if flow.late)
-            if late > 0:
-                yield self._lateness(model, demand, late)
-
-    def _remedy(self, demand: Demand, missing: float) -> str:
-        if not demand.options:
-            return "no pool that its requests may go to can run any variant"
-        held = sum(draft.replicas for draft, _ in self._placed.get(demand.model.key, []))
-        if held >= demand.model.max_replicas:
-            return f"scaling.maxReplicas of {demand.model.max_replicas} is reached: raise it"
-        best: Option = max(demand.options, key=lambda option: (option.rate, option.pool))
-        return f"{missing / best.rate:.2g} more replicas of {best.variant.name} on {best.variant.accelerator} would do"
-
-    def _lateness(self, model: ModelFacts, demand: Demand, late: float) -> str:
-        """An SLO that nobody can keep: by how much it is missed, and what would meet it."""
-        slos = [slo for slo in model.slos if slo.covers(demand.site)]
-        asked = (
-            f"p{slos[0].percentile} within {format_duration(min(slo.latency for slo in slos))}" if slos else "in time"
-        )
-        least: list[tuple[float, str, str]] = []
-        for option in demand.options:
-            speed = self._problem.speed(model.key, option.variant.name, option.variant.accelerator, option.pool)
-            if speed is not None and speed.latency is not None and 0 < speed.latency < 3600:
-                least.append((speed.latency, option.variant.name, option.pool))
-        said = f"{late:.4g} requests/s {_where(demand)} are served as well as can be, but not {asked}"
-        if not least or not slos:
-            return f"{said}: no variant is known to be fast enough"
-        latency, variant, pool = min(least)
-        bound = min(slo.latency for slo in slos)
-        return (
-            f"{said}: the fastest, {variant} in pool {pool}, takes {format_duration(round(latency, 5))} at low load, "
-            f"{format_duration(round(max(0.0, latency - bound), 5))} too long; a latency of at least "
-            f"{format_duration(round(latency * 1.2, 5))}, or a variant {latency / bound:.2g} times as fast, would do"
-        )
-
-
-def _where(demand: Demand) -> str:
-    return "that arrive at no site" if demand.site is None else f"at site {demand.site}"
 
 
 def _rate(problem: Problem, model: ModelFacts, variant: VariantFacts, pool: str) -> float:

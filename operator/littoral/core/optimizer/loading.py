@@ -123,8 +123,7 @@ class Loading:
 
     def _serve(self, index: int, demand: Demand) -> float:
         if demand.presence:
-            number = self._attend(index, demand)
-            return 0.0 if number is None else 1.0 - number * SECOND_BEST
+            return self._attend(index, demand)
         left = demand.amount
         for number, share in self._guide.get(index, {}).items():
             left -= self._fill(index, demand, number, min(left, share * demand.amount))
@@ -192,6 +191,8 @@ class Loading:
                 fresh.burdens[key] = Burden(0.0, option.habit, held=False)
                 self._record(index, number, 0.0, option)
                 got += 1
+                while got < missing and self._enlarge(fresh):
+                    got += 1
         return got
 
     def _choose(self, demand: Demand, numbers: Sequence[int], amount: float) -> tuple[int, float]:
@@ -463,19 +464,25 @@ class Loading:
             self._spend(draft, 1)
         return draft
 
-    def _attend(self, index: int, demand: Demand) -> int | None:
-        """See that the Model is loaded with the first option that has room; returns which that is."""
+    def _attend(self, index: int, demand: Demand) -> float:
+        """See that the Model is loaded with the first option that has room; returns the share that is served."""
+        left = demand.amount
         for number, option in enumerate(demand.options):
             if (index, number) in self._banned:
                 continue
-            if not (option.shared and self._part.fluid):
+            outside = option.shared and self._part.fluid
+            if outside or left / option.rate > SLACK:
+                left -= self._fill(index, demand, number, left)
+            else:
                 draft = self._present(demand, option)
                 if draft is None:
                     continue
-                draft.burdens.setdefault(demand.model.key, Burden(0.0, option.habit, held=False))
-            self._record(index, number, 0.0, option)
-            return number
-        return None
+                burden = draft.burdens.setdefault(demand.model.key, Burden(0.0, option.habit, held=False))
+                burden.amount, left = burden.amount + left, 0.0
+            if left <= demand.amount * SLACK:
+                self._record(index, number, 0.0, option)
+                return 1.0 - number * SECOND_BEST
+        return 1.0 - left / demand.amount if demand.amount > 0 else 0.0
 
     def _present(self, demand: Demand, option: Option) -> Draft | None:
         group = self._group(demand, option)

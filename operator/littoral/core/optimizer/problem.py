@@ -73,6 +73,7 @@ class Tuning:
         edge_cpu_price, edge_price, cloud_cpu_price, cloud_price: of one replica for an hour where the pool states none:
             hardware at the edge is there anyway.
         default_rate: requests/s that one replica is taken to serve before anything is known of its speed.
+        small: requests/s up to which a load is no reason to run anywhere else than while it was unknown.
         best_effort: share of the saturation rate that a server is given when its SLO cannot be kept anyway.
         loading_cost: what having a Model in one more place costs, as a share of a replica's price there: it takes
             memory, and time to load.
@@ -90,6 +91,7 @@ class Tuning:
     cloud_cpu_price: float = 0.1
     cloud_price: float = 1.0
     default_rate: float = 10.0
+    small: float = 0.05
     best_effort: float = 0.7
     loading_cost: float = 0.02
     hysteresis: float = 0.05

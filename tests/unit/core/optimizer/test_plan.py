@@ -98,6 +98,44 @@ def test_the_least_replicas_are_kept_whatever_the_load() -> None:
     assert servers(plan(build_problem(world(kept), demand={(DIGITS, "edge"): 0.0}))) == [("edge", "cpu", 2, ["digits"])]
 
 
+def test_the_least_replicas_are_for_the_more_important_before_load_is_for_others() -> None:
+    high = model("high", variants=[GPU], priority=2, scaling={"minReplicas": 2})
+    low = model("low", variants=[GPU], priority=1, namespace="other")
+    there = [node("e", extended={"nvidia.com/gpu": 2})]
+    demand = {(ModelKey("shop", "high"), "edge"): 1.0, (ModelKey("other", "low"), "edge"): 9.0}
+    decided = plan(build_problem(world(high, low, nodes=there), demand=demand))
+    assert servers(decided) == [("edge", "nvidia-gpu", 2, ["high"])]
+
+
+def test_the_least_replicas_are_spread_over_the_sites() -> None:
+    there = World(
+        models=(model(variants=[CPU], scaling={"minReplicas": 3}),),
+        pools=(pool("a"), pool("b"), pool("cloud", tier="cloud")),
+        nodes=(node("m", pool="a"), node("n", pool="b"), node("c", pool="cloud")),
+    )
+    demand = {(DIGITS, "a"): 1.0, (DIGITS, "b"): 1.0}
+    for whole in (0, 60):
+        decided = plan(build_problem(there, demand=demand, tuning=Tuning(whole=whole)))
+        assert servers(decided) == [("a", "cpu", 2, ["digits"]), ("b", "cpu", 1, ["digits"])]
+
+
+@pytest.mark.parametrize("whole", [0, 60])
+def test_the_least_replicas_that_have_no_room_at_the_site_are_in_the_cloud(whole: int) -> None:
+    there = [node("e", cpu=1.0), node("c", pool="cloud")]
+    kept = model(variants=[variant("cpu", cpu="1")], scaling={"minReplicas": 3})
+    problem = build_problem(world(kept, nodes=there), demand={(DIGITS, "edge"): 1.0}, tuning=Tuning(whole=whole))
+    assert servers(plan(problem)) == [("cloud", "cpu", 2, ["digits"]), ("edge", "cpu", 1, ["digits"])]
+
+
+def test_the_least_replicas_never_exceed_the_most_of_a_model_on_the_same_server() -> None:
+    one = model("one", variants=[CPU], scaling={"maxReplicas": 1})
+    two = model("two", variants=[CPU], scaling={"minReplicas": 3})
+    demand = {(ModelKey("shop", name), "edge"): 1.0 for name in ("one", "two")}
+    decided = plan(build_problem(world(one, two), demand=demand))
+    replicas = {key.name: sum(p.replicas for p in d.placements) for key, d in decided.decisions.items()}
+    assert replicas == {"one": 1, "two": 3}
+
+
 def test_what_the_edge_cannot_take_goes_to_the_cloud() -> None:
     small = [node("c", pool="cloud", cpu=8.0), node("e", cpu=1.0)]
     decided = plan(
@@ -311,6 +349,29 @@ class TestChurn:
         name = first.assignments["edge"].servers[0].name
         again = plan(build_problem(world(), demand={(DIGITS, "edge"): 35.0}, assignments=applied(first)))
         assert name in {server.name for server in again.assignments["edge"].servers}
+
+    @pytest.mark.parametrize("amount", [0.01, 0.05])
+    def test_a_small_load_that_becomes_known_is_served_where_the_model_is(self, amount: float) -> None:
+        """And when nothing is known of it any more, the Model stays there too."""
+        there = world(model(variants=[GPU, CPU]), model("ocr", variants=[CPU]))
+        unknown = plan(build_problem(there))
+        known = plan(build_problem(there, demand={(DIGITS, "edge"): amount}, assignments=applied(unknown)))
+        assert known.assignments == unknown.assignments
+        back = plan(build_problem(there, assignments=applied(known)))
+        assert back.assignments == unknown.assignments
+
+    @pytest.mark.parametrize(("age", "kept"), [(10.0, ["a", "b"]), (1000.0, ["a"])])
+    def test_of_two_pools_at_a_site_one_serves_a_load_that_is_small(self, age: float, kept: list[str]) -> None:
+        there = World(
+            models=(model(variants=[CPU]),),
+            pools=(pool("a", site="s"), pool("b", site="s")),
+            nodes=(node("m", pool="a"), node("n", pool="b")),
+        )
+        unknown = plan(build_problem(there))
+        assert [name for name, *_ in servers(unknown)] == ["a", "b"]
+        ages = {(name, "shop", f"triton-{name}-cpu"): age for name in ("a", "b")}
+        known = plan(build_problem(there, demand={(DIGITS, "s"): 0.01}, assignments=applied(unknown), ages=ages))
+        assert [name for name, *_ in servers(known)] == kept
 
     def test_a_memo_saves_the_parts_that_did_not_change(self) -> None:
         memo = Memo()
