@@ -57,7 +57,7 @@ def models(draw: st.DrawFn) -> Model:
             )
             for name in classes
         ],
-        scaling={"minReplicas": draw(st.integers(0, 2)), "maxReplicas": draw(st.integers(2, 9))},
+        scaling={"minReplicas": draw(st.integers(0, 3)), "maxReplicas": draw(st.integers(3, 9))},
     )
 
 
@@ -131,7 +131,7 @@ def services() -> st.SearchStrategy[Service]:
 def problems(draw: st.DrawFn) -> tuple[World, Demand, Rates, Tuning]:
     """A world, its demand and its speeds. Small parts are planned whole, or apart as large ones are."""
     world = draw(worlds())
-    amounts = st.none() | st.sampled_from((0.0, 0.5, 3.0, 12.0, 40.0, 200.0))
+    amounts = st.none() | st.sampled_from((0.0, 0.01, 0.5, 3.0, 12.0, 40.0, 200.0))
     demand: Demand = {
         (key_of(m), site): draw(amounts) for m in world.models for site in SITES if draw(st.integers(0, 4))
     }
@@ -245,6 +245,13 @@ def bounds_on_replicas_are_kept(world: World, problem: Problem, decided: Plan) -
         assert sum(p.replicas for p in decision.placements) <= problem.models[key].max_replicas
 
 
+def the_least_replicas_are_there_or_it_is_said(world: World, problem: Problem, decided: Plan) -> None:
+    for key, decision in decided.decisions.items():
+        replicas = sum(p.replicas for p in decision.placements)
+        wanted = problem.models[key].min_replicas
+        assert replicas >= wanted or decision.shortfall
+
+
 def the_price_is_never_below_the_bound(world: World, problem: Problem, decided: Plan) -> None:
     assert decided.bound <= decided.cost * (1 + 1e-6) + 1e-9
 
@@ -356,6 +363,23 @@ def served_by_model(decided: Plan) -> Mapping[ModelKey, float]:
     for flow in decided.flows:
         served[flow.model] += flow.rate
     return served
+
+
+@given(worlds())
+@quick
+def test_a_small_load_that_becomes_known_moves_nothing(world: World) -> None:
+    """And none is moved when nothing is known of it any more."""
+    unknown = plan(build_problem(world))
+    sites = {facts.name: facts.spec.site for facts in world.pools}
+    demand: Demand = {
+        (key, sites[placement.pool]): Tuning().small
+        for key, decision in unknown.decisions.items()
+        for placement in decision.placements
+    }
+    known = plan(build_problem(world, demand=demand, assignments=applied(unknown)))
+    back = plan(build_problem(world, assignments=applied(known)))
+    if not any(decision.shortfall for decided in (unknown, known) for decision in decided.decisions.values()):
+        assert known.assignments == unknown.assignments == back.assignments
 
 
 @given(problems(), st.data())
@@ -505,6 +529,7 @@ SOUND = (
     flows_go_where_the_model_is_loaded,
     what_must_stay_at_its_site_stays,
     bounds_on_replicas_are_kept,
+    the_least_replicas_are_there_or_it_is_said,
     the_price_is_never_below_the_bound,
     every_pool_is_accounted_for,
     decisions_and_assignments_agree,
