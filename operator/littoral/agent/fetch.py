@@ -53,6 +53,7 @@ class Fetcher:
             ArtifactError: the URI or what it leads to is not fetched by this agent, however often it tries.
             FetchError: the source does not give it now.
         """
+        progress.received, progress.total = 0, None  # the store asks again once it has made room
         try:
             match artifact.scheme:
                 case "file":
@@ -63,6 +64,8 @@ class Fetcher:
                     return await self._https(artifact, target, progress)
                 case "oci":
                     return await self._oci(artifact, target, progress)
+                case "s3" | "gs":
+                    return await self._object(artifact, target, progress)
                 case scheme:
                     raise ArtifactError(f"{scheme}:// is not fetched by this agent; supported: {', '.join(SUPPORTED)}")
         except OSError as error:
@@ -96,6 +99,19 @@ class Fetcher:
             access = oci.RegistryAccess(client, reference, login=login, whose=whose)
             transfer = Transfer(progress=progress, limits=self.limits)
             return await oci.pull(reference, target, client=client, access=access, transfer=transfer)
+
+    async def _object(self, artifact: Artifact, target: Path, progress: Progress) -> str:
+        from littoral.agent.sources import objects  # most agents never load it
+
+        bucket = artifact.uri.partition("://")[2].partition("/")[0]
+        secret = self._secret(artifact)
+        whose = ANONYMOUS if secret is None else _whose(secret)
+        make = objects.s3 if artifact.scheme == "s3" else objects.gs
+        store = make(bucket, secret, ca_file=self.ca_file, limits=self.limits)
+        transfer = Transfer(progress=progress, limits=self.limits)
+        return await objects.fetch_objects(
+            store, artifact.path, target, uri=artifact.uri, whose=whose, transfer=transfer
+        )
 
     def _secret(self, artifact: Artifact) -> credentials.Secret | None:
         if artifact.secret_ref is None:

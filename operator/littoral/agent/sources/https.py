@@ -256,4 +256,5 @@ class _explained:  # noqa: N801 - it is used as a statement
             ):
                 raise BrokenError("the connection broke") from error
             case aiohttp.ClientError():
-                raise FetchError(str(error) or type(error).__name__) from error
+                text = str(error)  # a URL in it may be signed
+                raise FetchError(text if text and "://" not in text else type(error).__name__) from error

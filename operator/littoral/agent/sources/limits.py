@@ -1,5 +1,7 @@
 """How much one fetch may take: bytes, requests at a time, silence."""
 
+import errno
+import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +48,8 @@ def check_size(size: int, *, max_bytes: int, folder: Path, have: int = 0) -> Non
         raise too_large(size, max_bytes=max_bytes)
     free = shutil.disk_usage(folder).free
     if size - have > free:
-        raise FetchError(f"the artifact has {size} bytes, and the cache's filesystem has {free} left")
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # the store makes room, and asks again
+        raise FetchError(f"the artifact has {size} bytes, and the cache's filesystem has {free} left") from full
 
 
 def too_large(size: int, *, max_bytes: int) -> ArtifactError:
