@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from littoral.agent import reconcile
+from littoral.agent import archive, reconcile
 from littoral.agent.config import ConfigFile
 from littoral.agent.errors import AgentError, FetchError, LoadError, TritonError
 from littoral.agent.failures import reason_of
@@ -145,6 +145,7 @@ class Controller:
 
     def _step(self) -> None:
         """Start the next action of every model."""
+        self._retain()
         if self._config.current is None:
             return  # it is not known what is wanted: nothing is loaded, and above all nothing is unloaded
         wanted = {model.name: model for model in self._config.current.models}
@@ -158,6 +159,18 @@ class Controller:
                     self._advance(name, track)
             if track.task is None and track.wanted is None and not self._view(name, track).present:
                 del self._tracks[name]
+
+    def _retain(self) -> None:
+        """Say what must stay in the cache: what is wanted, what is in the repository, and what served last."""
+        models = self._config.current.models if self._config.current else ()
+        versions = [*self._memory.versions(), *(it for installed in self._installed.values() for it in installed)]
+        self._store.retain(
+            {archive.entry_name(model.artifact) for model in models}.union(*map(self._entries, versions))
+        )
+
+    def _entries(self, version: Installed) -> set[str]:
+        """The entries of the cache that a version is made of."""
+        return {name for path in version.links.values() if (name := self._store.name_of(path)) is not None}
 
     def _want(self, track: _Track, wanted: ServedModel | None) -> None:
         """Take note of what is wanted now; failures belong to what was wanted before."""
@@ -174,7 +187,7 @@ class Controller:
             name=name,
             now=time.monotonic(),
             wanted=track.wanted,
-            cached=track.wanted is not None and self._store.get(_hex(track.wanted)) is not None,
+            cached=track.wanted is not None and self._store.get(archive.entry_name(track.wanted.artifact)) is not None,
             installed=self._installed.get(name, ()),
             live=self._observation.live,
             versions=self._observation.models.get(name, {}),
@@ -251,30 +264,42 @@ class Controller:
             with self._metrics.fetching(track.progress):
                 try:
                     await self._store.ensure(
-                        artifact.digest.removeprefix("sha256:"),
+                        archive.entry_name(artifact),
                         lambda target: self._fetcher.fetch(artifact, target, track.progress),
+                        progress=track.progress,
+                        unpack=archive.unpacker(artifact),
                     )
                 except AgentError as error:
                     raise FetchError(f"{redacted(artifact.uri)}: {error}") from error
         track.failure = None
 
     async def _recall(self, name: str, version: Installed) -> None:
-        if await self._store.recall(version.digest.removeprefix("sha256:")) is None:
+        if not await self._whole(version):
             self._memory.forget(name)
             return
         self._write(name, (version,))
         log.info("%s: what served before serves until the wanted artifact is there", name)
 
+    async def _whole(self, version: Installed) -> bool:
+        """Whether all that a version is made of is in the cache, hashed since this process began."""
+        for entry in self._entries(version):
+            if self._store.get(entry) is None and await self._store.recall(entry) is None:
+                return False
+        return True
+
     def _install(self, view: View) -> None:
         """Beside the version that serves; versions that do not serve make room."""
         assert view.wanted is not None
-        entry = self._store.get(_hex(view.wanted))
+        entry = self._store.get(archive.entry_name(view.wanted.artifact))
         assert entry is not None
         serving = [it for it in view.installed if it.version == view.serving]
         self._write(view.name, (*serving, install(view.wanted, entry.path, view.next_version)))
 
     async def _load(self, name: str, track: _Track, version: Installed) -> None:
         async with self._load_slots:
+            if not await self._whole(version):
+                self._withdraw(name, version)
+                raise FetchError("the artifact in the cache is damaged or gone")
             # Triton loads the newest version that it finds, with the configuration that it finds.
             self._write(name, [it for it in self._installed[name] if it.version <= version.version])
             try:
@@ -328,7 +353,3 @@ class Controller:
             digest=track.digest,
             load_seconds=track.load_seconds,
         )
-
-
-def _hex(model: ServedModel) -> str:
-    return model.artifact.digest.removeprefix("sha256:")

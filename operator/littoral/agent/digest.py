@@ -9,7 +9,7 @@ shell prints the same digest:
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from littoral.agent.errors import ArtifactError
@@ -25,8 +25,8 @@ def of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def of_directory(root: Path) -> str:
-    """The hex SHA-256 of a directory's manifest."""
+def of_directory(root: Path, *, of_file: Callable[[Path], str] = of_file) -> str:
+    """The hex SHA-256 of a directory's manifest; each file is hashed by `of_file`."""
     return of_manifest({path: of_file(root / path) for path in walk(root)})
 
 
@@ -38,9 +38,9 @@ def of_manifest(files: Mapping[str, str]) -> str:
     return manifest.hexdigest()
 
 
-def of_path(path: Path) -> str:
-    """The hex digest of a file or of a directory."""
-    return of_directory(path) if path.is_dir() else of_file(path)
+def of_path(path: Path, *, of_file: Callable[[Path], str] = of_file) -> str:
+    """The hex digest of a file or of a directory; each file is hashed by `of_file`."""
+    return of_directory(path, of_file=of_file) if path.is_dir() else of_file(path)
 
 
 def walk(root: Path) -> Iterator[str]:

@@ -18,7 +18,7 @@ from littoral.agent.repository import Repository
 from littoral.agent.sources.limits import Limits
 from littoral.agent.sources.pace import Pace
 from littoral.agent.status import Board
-from littoral.agent.store import Store
+from littoral.agent.store import Quota, Store
 from littoral.agent.triton import Triton
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ class Options:
 
     config: Path
     cache: Path
+    cache_quota: Quota
     state: Path
     repository: Path
     triton: str
@@ -47,6 +48,7 @@ class Options:
 async def run(options: Options) -> None:
     """Run the agent until it is told to stop and Triton is gone."""
     board, metrics = Board(), Metrics()
+    store = Store(options.cache, quota=options.cache_quota)
     async with Triton(http=options.triton, grpc=options.triton_grpc) as triton:
         controller = Controller(
             config=ConfigFile(options.config, saved=options.state / "server.json"),
@@ -57,7 +59,7 @@ async def run(options: Options) -> None:
                 ca_file=options.ca_file,
                 limits=Limits(max_bytes=options.max_bytes, pace=Pace(options.bandwidth)),
             ),
-            store=Store(options.cache),
+            store=store,
             repository=Repository(options.repository),
             memory=Memory(options.state / "served.json"),
             triton=triton,
@@ -66,6 +68,7 @@ async def run(options: Options) -> None:
             drain=options.drain,
         )
         reconciling = asyncio.create_task(controller.run())
+        tending = asyncio.create_task(store.tend())
         loop = asyncio.get_running_loop()
         # Kubernetes ends a native sidecar after the pod's containers: on SIGTERM Triton is about to stop or has
         # stopped, and the site role still wants to know what serves. Ctrl-C in a terminal means now.
@@ -82,4 +85,6 @@ async def run(options: Options) -> None:
         except asyncio.CancelledError:
             log.info("interrupted")
         finally:
+            tending.cancel()
+            await asyncio.gather(tending, return_exceptions=True)
             await runner.cleanup()

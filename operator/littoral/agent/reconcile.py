@@ -160,7 +160,12 @@ def decide(view: View) -> Action:
         return _retire(view)
     if view.fulfilled:
         assert view.current is not None
-        return Prune(view.current) if len(view.installed) > 1 and not view.pausing else Wait()
+        if view.pausing:
+            return Wait()
+        if len(view.installed) > 1:
+            return Prune(view.current)
+        # What serves out of memory must be in the cache, and whole, for the day on which it is loaded again.
+        return Wait() if view.cached else Fetch()
     action = Wait() if view.pausing else _advance(view)
     if isinstance(action, Fetch | Wait) and view.live and view.serving is None:
         # What served before is better than nothing, while the wanted one is not to be had.

@@ -3,10 +3,14 @@
 import asyncio
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from littoral.cli.service import SERVICE
+
+if TYPE_CHECKING:
+    from littoral.agent.store import Quota
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -44,6 +48,21 @@ class Bandwidth(click.ParamType[float]):
         return rate
 
 
+class CacheQuota(click.ParamType["Quota"]):
+    """How large the cache may become, `40Gi` or `50%` of its disk."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> "Quota":
+        """The quota, or a usage error."""
+        from littoral.agent.store import Quota
+
+        try:
+            return Quota.parse(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -52,6 +71,12 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--config", type=_FILE, default="/etc/littoral/server.json", help="Desired state (server.json).")
 @click.option(
     "--cache", type=_FOLDER, default="/var/lib/littoral", help="Artifacts by digest; shared by a node's agents."
+)
+@click.option(
+    "--cache-quota",
+    type=CacheQuota(),
+    default="",
+    help="How large the cache may become, such as 40Gi or 50% of its disk.  [default: until 10% of the disk are free]",
 )
 @click.option("--state", type=_FOLDER, help="Where the last good desired state is kept.  [default: <cache>/state]")
 @click.option("--repository", type=_FOLDER, default="/models", help="Triton's model repository.")

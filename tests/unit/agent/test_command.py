@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from littoral.agent import main
+from littoral.agent.store import Quota
 from littoral.cli.agent import Duration, agent
 
 
@@ -50,6 +51,7 @@ def test_options_and_defaults(started: list[main.Options]) -> None:
         "ca_file": None,
         "max_bytes": 64 * 2**30,
         "bandwidth": None,
+        "cache_quota": Quota(),
         "drain": 60.0,
     }
     assert started == [main.Options(**expected)]
@@ -59,3 +61,9 @@ def test_environment_variables(started: list[main.Options]) -> None:
     environment = {"LITTORAL_AGENT_FILES_ROOT": "/f", "LITTORAL_AGENT_DRAIN": "2s", "LITTORAL_AGENT_STATE": "/s"}
     CliRunner().invoke(agent, [], env=environment, catch_exceptions=False)
     assert (started[0].files_root, started[0].drain, started[0].state) == (Path("/f"), 2.0, Path("/s"))
+
+
+def test_the_quota_of_the_cache(started: list[main.Options]) -> None:
+    CliRunner().invoke(agent, [], env={"LITTORAL_AGENT_CACHE_QUOTA": "50%"}, catch_exceptions=False)
+    assert started[0].cache_quota == Quota(share=0.5)
+    assert "not a percentage" in CliRunner().invoke(agent, ["--cache-quota", "101%"]).output

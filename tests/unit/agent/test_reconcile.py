@@ -69,7 +69,8 @@ def view(base: View = WANTED, /, **changes: object) -> View:
         (view(cached=True, installed=(A1,), live=False), Wait()),
         (view(installed=(A1,)), Load(A1)),
         (view(cached=True, installed=(A1,), versions={1: READY}), Wait()),
-        (view(installed=(A1,), versions={1: READY}), Wait()),
+        (view(installed=(A1,), versions={1: READY}), Fetch()),  # it serves, and its file is gone or not yet hashed
+        (view(installed=(A1,), versions={1: READY}, failure=FAILED), Wait()),
         (view(cached=True, installed=(A1,), versions={1: LOADING}), Wait()),
         (view(cached=True, installed=(A1,), versions={1: UNAVAILABLE}), Load(A1)),
         # A replacement: the old one (B1) serves until the new one does.

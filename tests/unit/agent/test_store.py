@@ -1,11 +1,9 @@
-"""The cache is good at every moment, whoever is killed."""
+"""Artifacts in the cache: fetched once, hashed, repaired."""
 
 import asyncio
 import hashlib
-import random
-import shutil
-import subprocess
-import sys
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -77,16 +75,49 @@ async def test_a_wrong_digest_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "sha256").iterdir()) == list((tmp_path / "incoming").iterdir()) == []
 
 
-async def test_a_failed_fetch_leaves_nothing_and_can_be_repeated(tmp_path: Path) -> None:
+async def test_a_failed_fetch_goes_on_where_it_broke_also_in_another_process(tmp_path: Path) -> None:
     async def breaks(target: Path) -> str:
         put(target, CONTENT[:100])
         raise FetchError("gone")
 
+    async def goes_on(target: Path) -> str:
+        found.append(target.stat().st_size)  # noqa: ASYNC240 - it is small
+        return put(target, CONTENT)
+
+    found: list[int] = []
+
     store = Store(tmp_path)
     with pytest.raises(FetchError, match="gone"):
         await store.ensure(HEX, breaks)
+    assert store.get(HEX) is None
+    successor = Store(tmp_path)
+    successor.sweep()
+    assert (await successor.ensure(HEX, goes_on)).path.read_bytes() == CONTENT
+    assert found == [100]
     assert list((tmp_path / "incoming").iterdir()) == []
-    await store.ensure(HEX, gives(CONTENT))
+
+
+async def test_what_nobody_took_up_again_for_a_day_is_swept(tmp_path: Path) -> None:
+    old, new = tmp_path / "incoming" / HEX, tmp_path / "incoming" / ("0" * 64)
+    store = Store(tmp_path)
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "artifact").write_bytes(b"half")
+    for path in (old / "artifact", old):
+        os.utime(path, (time.time() - 90_000,) * 2)
+    (tmp_path / "trash" / "x").mkdir()
+    store.sweep()
+    assert list((tmp_path / "incoming").iterdir()) == [new]
+    assert list((tmp_path / "trash").iterdir()) == []
+
+
+async def test_only_the_artifact_and_its_record_become_the_entry(tmp_path: Path) -> None:
+    async def notes(target: Path) -> str:
+        target.with_name("artifact.partial.json").write_text("{}")
+        return put(target, CONTENT)
+
+    entry = await Store(tmp_path).ensure(HEX, notes)
+    assert sorted(path.name for path in entry.path.parent.iterdir()) == ["artifact", "entry.json"]
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "record", "artifact"])
@@ -144,57 +175,3 @@ async def test_a_cancelled_fetch_frees_the_artifact(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     await store.ensure(HEX, gives(CONTENT))
-
-
-KILLED = """
-import asyncio, sys
-from pathlib import Path
-from littoral.agent.sources.local import copy
-from littoral.agent.progress import Progress
-from littoral.agent.store import Store
-
-cache, source, hexes = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
-
-async def main():
-    store = Store(cache)
-    print("begun", flush=True)
-    for hex in hexes:
-        await store.ensure(hex, lambda target: copy(source / hex, target, Progress(), max_bytes=1 << 30))
-
-asyncio.run(main())
-"""
-
-
-def test_kill_9_at_any_moment_leaves_a_good_cache(tmp_path: Path) -> None:
-    source, cache = tmp_path / "source", tmp_path / "cache"
-    source.mkdir()
-    hexes = []
-    for number in range(8):
-        folder = source / "new"
-        folder.mkdir()
-        for name in ("model.xml", "model.bin"):
-            (folder / name).write_bytes(bytes([number]) * 2_000_000)
-        hexes.append(digest.of_path(folder))
-        folder.rename(source / hexes[-1])
-
-    moment = random.Random(1)
-    cut = 0
-    for _ in range(12):
-        process = subprocess.Popen([sys.executable, "-c", KILLED, cache, source, *hexes], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
-        try:
-            process.wait(timeout=moment.uniform(0, 0.1))
-        except subprocess.TimeoutExpired:
-            process.kill()
-        process.wait()
-        process.stdout.close()
-        entries = {path.name for path in (cache / "sha256").iterdir()}
-        assert all(digest.of_path(cache / "sha256" / name / "artifact") == name for name in entries)
-        cut += 0 < len(entries) < len(hexes)
-        if len(entries) == len(hexes):
-            shutil.rmtree(cache)  # done: from the beginning
-            Store(cache)
-    assert cut > 0, "no process was killed at its work: the test has tested nothing"
-    Store(cache).sweep()
-    assert list((cache / "incoming").iterdir()) == []
