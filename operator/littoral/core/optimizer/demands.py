@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from zlib import crc32
 
@@ -83,6 +83,12 @@ class Demand:
             return option.loading + option.price * self.amount / option.rate
 
         return self.through((*self.near, min(self.far, key=cost)), self.amount)
+
+    def at(self, site: str | None, problem: Problem) -> Demand:
+        """The same with the pools of one site only, of all that it could be present at: so sites stay apart."""
+        options = tuple(option for option in self.options if option.shared or problem.pools[option.pool].site == site)
+        homes = tuple(name for name in self.homes if problem.pools[name].site == site)
+        return replace(self, options=options, homes=homes)
 
     def through(self, options: tuple[Option, ...], amount: float, *, least: int | None = None) -> Demand:
         """A part of the demand with some of its options."""

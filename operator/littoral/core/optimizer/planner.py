@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from zlib import crc32
 
 from littoral.core.optimizer.assignments import Fleet, render
 from littoral.core.optimizer.demands import Demand, Part, Read, demands, in_order, split
@@ -50,6 +51,7 @@ class Memo:
 
     read: Read = field(default_factory=Read)
     solved: dict[object, _Solved] = field(default_factory=dict)
+    anchored: dict[tuple[int, str], tuple[Demand, Demand]] = field(default_factory=dict)
     cheapest: dict[int, tuple[Demand, Demand]] = field(default_factory=dict)
     fleet: Fleet = field(default_factory=Fleet)
 
@@ -93,7 +95,9 @@ class _Planning:
 
     def run(self, found: Sequence[Demand]) -> tuple[list[_Solved], float]:
         """Plan all demands: parts that together are the plan, and a bound on its cost."""
-        if len(found) <= self._problem.tuning.whole:
+        few = len(found) <= self._problem.tuning.whole
+        found = self._anchored(found, everywhere=not few)
+        if few:
             whole = self._solve(Part(in_order(found), tuple(self._problem.pools.values()), fluid=False))
             solved, bound = [whole], whole.outcome.bound
         else:
@@ -131,6 +135,37 @@ class _Planning:
         known = self._memo.cheapest
         self._memo.cheapest = {id(d): known.get(id(d)) or (d, d.at_its_cheapest()) for d in found}
         return [cheapest for _, cheapest in self._memo.cheapest.values()]
+
+    def _anchored(self, found: Sequence[Demand], *, everywhere: bool) -> list[Demand]:
+        """The demands, those at one site only that may be at any: what is present anywhere needs no joint plan of all
+        sites, and stays where it is."""
+        known = self._memo.anchored
+        self._memo.anchored = {}
+        anchored: list[Demand] = []
+        for demand in found:
+            site = self._anchor(demand, everywhere=everywhere) if demand.site is None and demand.presence else None
+            if site is None:
+                anchored.append(demand)
+                continue
+            key = (id(demand), site)
+            self._memo.anchored[key] = known.get(key) or (demand, demand.at(site, self._problem))
+            anchored.append(self._memo.anchored[key][1])
+        return anchored
+
+    def _anchor(self, demand: Demand, *, everywhere: bool) -> str | None:
+        """Where a Model is that may be anywhere, else (if `everywhere`) a site of its own, so that not all crowd into
+        the first."""
+        key = demand.model.key
+        for name in demand.homes:
+            running = self._problem.current.get(name)
+            if running is not None and any(
+                server.namespace == key.namespace and key.name in server.models for server in running.servers
+            ):
+                return self._problem.pools[name].site
+        if not everywhere or not demand.homes:
+            return None
+        chosen = demand.homes[crc32(f"{key.namespace}/{key.name}".encode()) % len(demand.homes)]
+        return self._problem.pools[chosen].site
 
     def _far(self, near: Sequence[_Solved]) -> list[_Solved]:
         """Plan what goes to the shared pools: by namespace if all of that fits together, else jointly."""

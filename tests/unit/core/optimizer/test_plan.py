@@ -273,6 +273,22 @@ def test_another_edge_helps_only_where_the_pool_names_it() -> None:
     assert (served({}), served({"b": "5ms"})) == (0.0, 10.0)
 
 
+@pytest.mark.parametrize("whole", [0, 60])
+def test_a_model_that_is_idle_everywhere_stays_where_it_is(whole: int) -> None:
+    names = [f"s{index}" for index in range(5)]
+    there = World(
+        models=(model(variants=[CPU], scaling={"minReplicas": 1}),),
+        pools=tuple(pool(name) for name in names),
+        nodes=tuple(node(f"n-{name}", pool=name) for name in names),
+    )
+    tuning = Tuning(whole=whole)
+    idle: dict[tuple[ModelKey, str | None], float | None] = {(DIGITS, name): 0.0 for name in names}
+    for name in names:
+        busy = plan(build_problem(there, demand=idle | {(DIGITS, name): 5.0}, tuning=tuning))
+        left = plan(build_problem(there, demand=idle, tuning=tuning, assignments=applied(busy)))
+        assert servers(left) == servers(busy) == [(name, "cpu", 1, ["digits"])]
+
+
 class TestNoSite:
     """Requests that arrive at no site."""
 
