@@ -148,23 +148,28 @@ class _Manager:
             for task in finished:
                 task.result()
         finally:
+            await self._keep()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """Let a successor begin at once, with what was learned."""
-        if self._hub is not None and self._leadership.leading:
-            try:
-                await self._hub.close()
-            except (ApiError, *UNREACHABLE) as error:
-                logger.warning("what was learned could not be kept: %r", error)
+        """Let a successor begin at once."""
         if self._site is not None:
             await self._site.close()
         try:
             await self._leadership.release()
         except (ApiError, *UNREACHABLE) as error:
             logger.warning("the Lease could not be released: %r", error)
+
+    async def _keep(self) -> None:
+        """Leave a successor what was learned, while nobody else leads."""
+        if self._hub is None or not self._leadership.leading:
+            return
+        try:
+            await self._hub.close()
+        except (ApiError, *UNREACHABLE) as error:
+            logger.warning("what was learned could not be kept: %r", error)
 
     def _trigger(self) -> None:
         for loop in self._loops.values():

@@ -336,7 +336,7 @@ def test_what_was_learned_is_kept_when_the_operator_ends(site: Site, operator: O
     site.create_model()
     eventually(lambda: site.assigned() == ["digits"], "the operator works", operator)
     operator.terminate()
-    kept = site.get("configmaps", "littoral-operator-memory-0")
+    kept = site.get("configmaps", f"{operator.lease}-memory-0")
     assert kept is not None
     assert kept["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "littoral"
     operator.start()
