@@ -162,9 +162,10 @@ def build_programs(modules: tuple[str, ...]) -> None:
     Example:
       python -m lab programs helm
     """
-    unknown = set(modules) - set(programs.MODULES)
+    known = (*programs.MODULES, *programs.SERVERS)
+    unknown = set(modules) - set(known)
     if unknown:
-        raise LabError(f"{', '.join(sorted(unknown))}: no such module; there are {', '.join(programs.MODULES)}")
+        raise LabError(f"{', '.join(sorted(unknown))}: no such module; there are {', '.join(known)}")
     built = programs.ensure(modules or programs.MODULES, cache=cache_directory())
     for directory in built.directories.values():
         click.echo(directory)

@@ -23,6 +23,9 @@ TOOLS = Path(__file__).resolve().parent.parent / "tools"
 MODULES = ("kubernetes", "etcd", "containerd", "cni", "coredns", "kwok", "helm", "pause")
 """The modules, the ones that take longest first."""
 
+SERVERS = ("distribution", "versitygw")
+"""Servers of artifacts, a registry and S3: what tests and benchmarks fetch from. No lab needs them."""
+
 _TAGS = {"containerd": "no_btrfs,no_devmapper,no_zfs,no_aufs"}
 _RENAMED = {"etcd": ("server", "etcd")}
 

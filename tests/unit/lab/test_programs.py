@@ -36,7 +36,7 @@ def _ensure(cache: Path) -> str:
 
 
 def test_every_module_pins_a_version_and_its_checksums() -> None:
-    for module in programs.MODULES:
+    for module in (*programs.MODULES, *programs.SERVERS):
         directory = programs.TOOLS / module
         requires = "require" in (directory / "go.mod").read_text()
         assert (directory / "go.sum").exists() == requires, module
