@@ -1,16 +1,16 @@
-"""A gateway for each test, and servers that do as they are told."""
+"""A gateway that the tests share, one that a test may kill, and servers that do as they are told."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from tests.gateway.harness import Gateway
+from tests.gateway.harness import Gateway, Processes, Victim
 from tests.gateway.upstream import FakeUpstream
 
 
@@ -20,16 +20,27 @@ def haproxy_is_there() -> None:
         pytest.fail("these tests need HAProxy 2.6 or later: apt-get install haproxy")
 
 
+@pytest.fixture(scope="session")
+def shared_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    with Processes(tmp_path_factory.mktemp("gateway")) as processes:
+        yield processes
+
+
 @pytest_asyncio.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
-    gateway = Gateway(tmp_path)
-    gateway.write()
-    gateway.start_agent()
-    try:
-        await gateway.start_haproxy()
+async def gateway(shared_processes: Processes) -> AsyncIterator[Gateway]:
+    """Without any Model, and for tests that leave its processes alone."""
+    async with Gateway(shared_processes) as gateway:
+        await gateway.apply()
         yield gateway
-    finally:
-        await gateway.close()
+
+
+@pytest_asyncio.fixture
+async def own_gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
+    """Whose processes the test may kill."""
+    with Processes(tmp_path) as processes:
+        async with Gateway(processes) as gateway:
+            await gateway.apply()
+            yield gateway
 
 
 @pytest_asyncio.fixture
@@ -38,4 +49,12 @@ async def servers() -> AsyncIterator[tuple[FakeUpstream, FakeUpstream, FakeUpstr
         a, b, c = [await stack.enter_async_context(FakeUpstream(name)) for name in "abc"]
         yield a, b, c
         for each in (a, b, c):
-            each.gate.set()
+            each.open()
+
+
+@pytest_asyncio.fixture
+async def victims() -> AsyncIterator[tuple[Victim, Victim]]:
+    with Victim("a") as a, Victim("b") as b:
+        for each in (a, b):
+            await each.ready()
+        yield a, b

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -21,22 +22,64 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from littoral.api.routing import GatewayConfig, GatewayStatus, ModelDemand, ModelRoute, NextPool, Upstream
 from tests.gateway.upstream import LOOPBACK, FakeUpstream, free_port
 
-HOST = "digits.shop"
 DEADLINE = 20.0
 
+_NUMBERS = itertools.count(1)
 
-def upstream(server: FakeUpstream, **changes: Any) -> Upstream:
+
+class Victim:
+    """A FakeUpstream in a process of its own, to be killed."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.http_port, self.grpc_port = free_port(), free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Victim:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Begin to listen, soon."""
+        ports = (str(self.http_port), str(self.grpc_port))
+        self._process = subprocess.Popen([sys.executable, "-m", "tests.gateway.upstream", self.name, *ports])
+
+    def kill(self) -> None:
+        """Cut every connection."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    async def ready(self) -> None:
+        """Wait until it listens."""
+        await until(lambda: self._ask("GET", "/waiting"), what=f"server {self.name}")
+
+    async def close(self) -> None:
+        """Have requests wait."""
+        await self._ask("PUT", "/gate", body=False)
+
+    async def holds(self, count: int) -> None:
+        """Wait until so many requests wait in it."""
+        await until(lambda: self._ask("GET", "/waiting", expected=str(count)), what=f"{count} requests")
+
+    async def _ask(self, method: str, path: str, *, body: object = None, expected: str = "") -> bool:
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.request(method, f"http://{LOOPBACK}:{self.http_port}{path}", json=body) as answer,
+            ):
+                return expected in ("", await answer.text())
+        except aiohttp.ClientError:
+            return False
+
+
+def upstream(server: FakeUpstream | Victim, **changes: Any) -> Upstream:
     """The server as a route names it."""
     fields = {"http_port": server.http_port, "grpc_port": server.grpc_port} | changes
     return Upstream(name=server.name, address=LOOPBACK, **fields)
-
-
-def route(*servers: FakeUpstream, next_to: FakeUpstream | None = None, **fields: Any) -> ModelRoute:
-    """The Model `digits` of the namespace `shop` on these servers."""
-    pools = (NextPool(name="cloud", servers=(upstream(next_to),)),) if next_to else ()
-    return ModelRoute(
-        **{"namespace": "shop", "name": "digits", "servers": tuple(map(upstream, servers)), "next": pools} | fields
-    )
 
 
 async def until(condition: Callable[[], Awaitable[Any] | Any], *, what: str = "") -> Any:
@@ -52,10 +95,10 @@ async def until(condition: Callable[[], Awaitable[Any] | Any], *, what: str = ""
         await asyncio.sleep(0.02)
 
 
-class Gateway:
-    """Both processes."""
+class Processes:
+    """HAProxy and the agent, and the folder between them."""
 
-    def __init__(self, folder: Path, *, certificates: Path | None = None) -> None:
+    def __init__(self, folder: Path, *, certificates: Path | None = None, site: str = "local") -> None:
         self.folder = folder
         self.run = folder / "run"
         self.config = folder / "gateway.json"
@@ -63,16 +106,34 @@ class Gateway:
         self.secure_port = free_port()
         self.report_port = free_port()
         self.certificates = certificates
-        self.url = f"http://{LOOPBACK}:{self.port}"
+        self.site = site
         self.haproxy: subprocess.Popen[bytes] | None = None
         self.agent: subprocess.Popen[bytes] | None = None
         self.revision = 0
-        self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+
+    def __enter__(self) -> Processes:
+        self.write()
+        self.start_agent()
+        # HAProxy waits for its configuration, as in the Pod.
+        deadline = time.monotonic() + DEADLINE
+        while not (self.run / "haproxy.cfg").exists():
+            assert time.monotonic() < deadline, self.logs()
+            time.sleep(0.02)
+        self.start_haproxy()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for process in (self.agent, self.haproxy):
+            if process is not None and process.poll() is None:
+                process.terminate()
+        for process in (self.agent, self.haproxy):
+            if process is not None:
+                process.wait(timeout=20)
 
     def start_agent(self) -> None:
         """Run `littoral gateway`."""
         command = [
-            *(sys.executable, "-m", "littoral.cli.main", "gateway"),
+            *(sys.executable, "-c", "from littoral.cli.gateway import gateway; gateway()"),
             *(f"--config={self.config}", f"--run={self.run}", f"--state={self.folder / 'state'}"),
             *(f"--bind={LOOPBACK}:{self.port}", f"--listen={LOOPBACK}:{self.report_port}", "--log-format=text"),
             *(f"--secure-bind={LOOPBACK}:{self.secure_port}", "--threads=2"),
@@ -82,9 +143,8 @@ class Gateway:
         with (self.folder / "agent.log").open("ab") as log:
             self.agent = subprocess.Popen(command, stdout=log, stderr=log)
 
-    async def start_haproxy(self) -> None:
-        """Run HAProxy once there is a configuration."""
-        await until((self.run / "haproxy.cfg").exists, what="a configuration")
+    def start_haproxy(self) -> None:
+        """Run HAProxy."""
         command = ["haproxy", "-W", "-db", "-S", f"{self.run}/master.sock,level,admin", "-f", f"{self.run}/haproxy.cfg"]
         with (self.folder / "haproxy.log").open("ab") as log:
             # A group of its own, so that the workers can be killed with their master, as with a container.
@@ -105,20 +165,49 @@ class Gateway:
     def write(self, *models: ModelRoute, **fields: Any) -> str:
         """Mount this desired state; its revision."""
         self.revision += 1
-        config = GatewayConfig(revision=str(self.revision), models=models, **fields)
+        config = GatewayConfig(revision=str(self.revision), models=models, **{"site": self.site} | fields)
         staged = self.config.with_suffix(".new")
         staged.write_text(json.dumps(config.dump()))
         staged.replace(self.config)
         return config.revision
 
+    def logs(self) -> str:
+        """The ends of what both have logged."""
+        files = (self.folder / name for name in ("agent.log", "haproxy.log"))
+        return "\n".join(file.read_text()[-4000:] for file in files if file.exists())
+
+
+class Gateway:
+    """What a test does with the processes."""
+
+    def __init__(self, processes: Processes) -> None:
+        self.processes = processes
+        # Counters only grow: each test has a namespace of its own.
+        self.namespace = f"shop-{next(_NUMBERS)}"
+        self.host = f"digits.{self.namespace}"
+        self.url = f"http://{LOOPBACK}:{processes.port}"
+
+    async def __aenter__(self) -> Gateway:
+        self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.session.close()
+
+    def route(self, *servers: FakeUpstream | Victim, next_to: FakeUpstream | None = None, **fields: Any) -> ModelRoute:
+        """The Model `digits` on these servers, and what does not fit on that one."""
+        pools = (NextPool(name="cloud", servers=(upstream(next_to),)),) if next_to else ()
+        own = tuple(map(upstream, servers))
+        return ModelRoute(**{"namespace": self.namespace, "name": "digits", "servers": own, "next": pools} | fields)
+
     async def apply(self, *models: ModelRoute, **fields: Any) -> GatewayStatus:
         """Mount this desired state and wait until it is in force."""
-        revision = self.write(*models, **fields)
+        revision = self.processes.write(*models, **fields)
         return await self.until_status(lambda it: it.revision == revision and it.haproxy.ready)
 
     async def status(self) -> GatewayStatus:
         """What the agent says."""
-        async with self.session.get(f"http://{LOOPBACK}:{self.report_port}/v1/status") as answer:
+        async with self.session.get(f"http://{LOOPBACK}:{self.processes.report_port}/v1/status") as answer:
             return GatewayStatus.parse(await answer.json())
 
     async def until_status(self, condition: Callable[[GatewayStatus], Any]) -> GatewayStatus:
@@ -133,8 +222,7 @@ class Gateway:
         try:
             return await until(look)  # type: ignore[no-any-return]
         except AssertionError:
-            logs = "".join((self.folder / name).read_text()[-4000:] for name in ("agent.log", "haproxy.log"))
-            raise AssertionError(f"{logs}\nthe status never was as wanted") from None
+            raise AssertionError(f"{self.processes.logs()}\nthe status never was as wanted") from None
 
     async def until_demand(self, condition: Callable[[ModelDemand], Any]) -> ModelDemand:
         """The first state of `digits` that is as wanted."""
@@ -144,29 +232,19 @@ class Gateway:
         return next(it for it in status.models if it.name == "digits")
 
     async def infer(
-        self, *, host: str = HOST, path: str = "/v2/models/digits/infer", body: bytes = b"x", **headers: str
+        self, *, host: str = "", path: str = "/v2/models/digits/infer", body: bytes = b"x", **headers: str
     ) -> Answer:
         """One request over HTTP."""
         named = {key.replace("_", "-"): value for key, value in headers.items()}
-        async with self.session.post(self.url + path, headers={"Host": host} | named, data=body) as answer:
+        async with self.session.post(self.url + path, headers={"Host": host or self.host} | named, data=body) as answer:
             return Answer(answer.status, await answer.json(content_type=None), dict(answer.headers))
 
     @contextlib.asynccontextmanager
-    async def grpc(
-        self, *, host: str = HOST, port: int = 0
-    ) -> AsyncIterator[service_pb2_grpc.GRPCInferenceServiceStub]:
+    async def grpc(self, *, host: str = "", port: int = 0) -> AsyncIterator[service_pb2_grpc.GRPCInferenceServiceStub]:
         """A client over gRPC, on a connection of its own."""
-        options = [("grpc.default_authority", host), ("grpc.use_local_subchannel_pool", 1)]
-        async with grpc.aio.insecure_channel(f"{LOOPBACK}:{port or self.port}", options=options) as channel:
+        options = [("grpc.default_authority", host or self.host), ("grpc.use_local_subchannel_pool", 1)]
+        async with grpc.aio.insecure_channel(f"{LOOPBACK}:{port or self.processes.port}", options=options) as channel:
             yield service_pb2_grpc.GRPCInferenceServiceStub(channel)
-
-    async def close(self) -> None:
-        """Stop both."""
-        await self.session.close()
-        for process in (self.agent, self.haproxy):
-            if process is not None and process.poll() is None:
-                process.terminate()
-                process.wait(timeout=20)
 
 
 class Answer:
@@ -212,7 +290,7 @@ class Load:
             while not self._ending:
                 try:
                     url = f"{self._gateway.url}/v2/models/digits/infer"
-                    async with session.post(url, headers={"Host": HOST}, data=self._body) as answer:
+                    async with session.post(url, headers={"Host": self._gateway.host}, data=self._body) as answer:
                         if answer.status != 200:
                             self.failures.append(f"{answer.status} {await answer.text()}")
                         else:

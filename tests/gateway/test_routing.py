@@ -7,7 +7,7 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from littoral.api.routing import ModelRoute
-from tests.gateway.harness import Gateway, route
+from tests.gateway.harness import Gateway
 from tests.gateway.upstream import FakeUpstream
 
 Servers = tuple[FakeUpstream, FakeUpstream, FakeUpstream]
@@ -18,41 +18,42 @@ INFER = service_pb2.ModelInferRequest(model_name="digits")
 @pytest.mark.parametrize(
     "host",
     [
-        "digits.shop",
-        "digits.shop:8000",
-        "Digits.Shop",
-        "digits.shop.",
-        "digits.shop.svc",
-        "digits.shop.svc.cluster.local:80",
+        "digits.{namespace}",
+        "digits.{namespace}:8000",
+        "DIGITS.{namespace}",
+        "digits.{namespace}.",
+        "digits.{namespace}.svc",
+        "digits.{namespace}.svc.cluster.local:80",
         "digits.example.com",
     ],
 )
 async def test_a_host_name_leads_to_its_model(gateway: Gateway, servers: Servers, host: str) -> None:
+    host = host.format(namespace=gateway.namespace)
     other = ModelRoute(namespace="else", name="digits", servers=())
-    await gateway.apply(route(servers[0], hosts=("digits.example.com",)), other)
+    await gateway.apply(gateway.route(servers[0], hosts=("digits.example.com",)), other)
     assert (await gateway.infer(host=host)).server == "a"
     async with gateway.grpc(host=host) as client:
         assert (await client.ModelInfer(INFER)).id == "a"
 
 
 async def test_an_unknown_host_is_told_what_is_known(gateway: Gateway, servers: Servers) -> None:
-    await gateway.apply(route(servers[0]))
+    await gateway.apply(gateway.route(servers[0]))
     for host in ("digits", "digits.other", 'dig"its', "127.0.0.1"):
         answer = await gateway.infer(host=host)
         assert answer.status == 404
         assert host in answer.body["error"]
-        assert answer.body["models"] == ["digits.shop"]
+        assert answer.body["models"] == [gateway.host]
     async with gateway.grpc(host="digits.other") as client:
-        with pytest.raises(grpc.aio.AioRpcError, match="digits.other") as failure:
+        with pytest.raises(grpc.aio.AioRpcError, match=r"digits\.other") as failure:
             await client.ModelInfer(INFER)
     assert failure.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 async def test_a_model_without_servers_is_refused_and_counted(gateway: Gateway) -> None:
-    await gateway.apply(route())
+    await gateway.apply(gateway.route())
     answer = await gateway.infer()
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
-    assert "no server is ready for digits.shop" in answer.body["error"]
+    assert f"no server is ready for {gateway.host}" in answer.body["error"]
     async with gateway.grpc() as client:
         with pytest.raises(grpc.aio.AioRpcError, match="no server is ready") as failure:
             await client.ModelInfer(INFER)
@@ -62,11 +63,11 @@ async def test_a_model_without_servers_is_refused_and_counted(gateway: Gateway) 
 
 
 async def test_models_are_added_and_removed(gateway: Gateway, servers: Servers) -> None:
-    one = route(servers[0])
-    two = route(servers[1], name="letters")
+    one = gateway.route(servers[0])
+    two = gateway.route(servers[1], name="letters")
     await gateway.apply(one)
     await gateway.apply(one, two)
-    assert (await gateway.infer(host="letters.shop", path="/v2/models/letters/infer")).server == "b"
+    assert (await gateway.infer(host=f"letters.{gateway.namespace}", path="/v2/models/letters/infer")).server == "b"
     await gateway.apply(two)
     assert (await gateway.infer()).status == 404
     await gateway.apply(one, two)
@@ -89,13 +90,13 @@ async def test_models_are_added_and_removed(gateway: Gateway, servers: Servers) 
 async def test_a_client_reaches_its_model_and_controls_no_server(
     gateway: Gateway, servers: Servers, path: str, status: int
 ) -> None:
-    await gateway.apply(route(servers[0]))
+    await gateway.apply(gateway.route(servers[0]))
     assert (await gateway.infer(path=path)).status == status
     assert not servers[0].seen
 
 
 async def test_grpc_does_not_control_servers(gateway: Gateway, servers: Servers) -> None:
-    await gateway.apply(route(servers[0]))
+    await gateway.apply(gateway.route(servers[0]))
     async with gateway.grpc() as client:
         for call, request in (
             (client.RepositoryModelUnload, service_pb2.RepositoryModelUnloadRequest(model_name="digits")),
@@ -109,7 +110,7 @@ async def test_grpc_does_not_control_servers(gateway: Gateway, servers: Servers)
 
 
 async def test_streams_pass_as_they_come(gateway: Gateway, servers: Servers) -> None:
-    await gateway.apply(route(servers[0]))
+    await gateway.apply(gateway.route(servers[0]))
     async with gateway.grpc() as client:
         call = client.ModelStreamInfer()
         for _ in range(3):
@@ -120,8 +121,8 @@ async def test_streams_pass_as_they_come(gateway: Gateway, servers: Servers) -> 
 
 
 async def test_questions_are_no_demand(gateway: Gateway, servers: Servers) -> None:
-    await gateway.apply(route(servers[0]))
-    async with gateway.session.get(f"{gateway.url}/v2/models/digits", headers={"Host": "digits.shop"}) as answer:
+    await gateway.apply(gateway.route(servers[0]))
+    async with gateway.session.get(f"{gateway.url}/v2/models/digits", headers={"Host": gateway.host}) as answer:
         assert (await answer.json())["server"] == "a"
     await gateway.infer()
     demand = (await gateway.until_demand(lambda it: it.demand.arrived)).demand

@@ -1,9 +1,13 @@
-"""A server with the two faces of Triton, as small as one can be: it answers, counts, waits and dies as it is told."""
+"""A server with the two faces of Triton, as small as one can be: it answers, counts and waits as it is told.
+
+Run as a program, it can be killed: `python -m tests.gateway.upstream NAME HTTP_PORT GRPC_PORT`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections import Counter
 from types import TracebackType
 
@@ -32,6 +36,7 @@ class FakeUpstream:
         gate: requests wait until it is set.
         waiting: requests that are in here now.
         status: of HTTP answers.
+        code: what gRPC requests fail with; None to answer them.
     """
 
     def __init__(self, name: str, *, http_port: int | None = None, grpc_port: int | None = None) -> None:
@@ -46,7 +51,7 @@ class FakeUpstream:
         self.gate.set()
         self.waiting = 0
         self.status = 200
-        self.delay = 0.0
+        self.code: grpc.StatusCode | None = None
 
     async def __aenter__(self) -> FakeUpstream:
         await self.start()
@@ -63,6 +68,8 @@ class FakeUpstream:
         app.router.add_get("/v2/models/{model}/ready", self._ready)
         app.router.add_get("/v2/models/{model}", self._metadata)
         app.router.add_post("/v2/models/{model}/infer", self._infer)
+        app.router.add_get("/waiting", self._waiting)
+        app.router.add_put("/gate", self._move_gate)
         self._runner = web.AppRunner(app, shutdown_timeout=10)
         await self._runner.setup()
         await web.TCPSite(self._runner, LOOPBACK, self.http_port, reuse_address=True).start()
@@ -76,13 +83,19 @@ class FakeUpstream:
         await self._grpc.stop(10)
         await self._runner.cleanup()
 
+    def open(self) -> None:
+        """Let everybody through who waits."""
+        self.gate.set()
+
+    def close(self) -> None:
+        """Have requests wait."""
+        self.gate.clear()
+
     async def enter(self, kind: str, sequence: str) -> None:
         """One inference request."""
         self.seen.append(sequence)
         self.waiting += 1
         try:
-            if self.delay:
-                await asyncio.sleep(self.delay)
             await self.gate.wait()
         finally:
             self.waiting -= 1
@@ -91,6 +104,16 @@ class FakeUpstream:
     async def _ready(self, request: web.Request) -> web.Response:
         self.answered["check"] += 1
         return web.Response(status=200 if self.ready else 503)
+
+    async def _waiting(self, request: web.Request) -> web.Response:
+        return web.json_response(self.waiting)
+
+    async def _move_gate(self, request: web.Request) -> web.Response:
+        if await request.json():
+            self.open()
+        else:
+            self.close()
+        return web.Response()
 
     async def _metadata(self, request: web.Request) -> web.Response:
         return web.json_response({"name": request.match_info["model"], "server": self.name})
@@ -112,6 +135,8 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
     async def ModelInfer(self, request: object, context: grpc.aio.ServicerContext) -> object:
         metadata = dict(context.invocation_metadata())
         await self._upstream.enter("grpc", metadata.get("littoral-sequence-id", ""))
+        if self._upstream.code is not None:
+            await context.abort(self._upstream.code, "as told")
         return service_pb2.ModelInferResponse(model_name=request.model_name, id=self._upstream.name)
 
     async def ModelStreamInfer(self, requests: object, context: grpc.aio.ServicerContext) -> object:
@@ -120,3 +145,12 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
             yield service_pb2.ModelStreamInferResponse(
                 infer_response=service_pb2.ModelInferResponse(model_name=request.model_name, id=self._upstream.name)
             )
+
+
+async def _serve(name: str, http_port: str, grpc_port: str) -> None:
+    async with FakeUpstream(name, http_port=int(http_port), grpc_port=int(grpc_port)):
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(*sys.argv[1:]))

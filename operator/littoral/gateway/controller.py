@@ -172,9 +172,8 @@ class Controller:
         self._reloaded = now
         self._reloads += 1
         log.info("reload: %s", action.why)
-        # What the old process has counted until now is not lost if it ends at once.
-        await self._count()
         before = await self._haproxy.worker()
+        await self._haproxy.hold(before)
         await self._haproxy.reload()
         deadline = now + _RELOADED
         while time.monotonic() < deadline:
@@ -191,6 +190,7 @@ class Controller:
 
     async def _count(self) -> None:
         self._workers = await self._haproxy.workers()
+        current = self._worker.pid if self._worker else 0
         outstanding: dict[str, int] = {}
         for worker in self._workers:
             try:
@@ -199,6 +199,9 @@ class Controller:
                     outstanding[model] = outstanding.get(model, 0) + count
             except HaproxyError:  # it has just ended
                 continue
+            # `connections` was read before the counters, so nothing comes after them.
+            if worker.identity in self._haproxy.held and worker.connections == 0 and worker.pid != current:
+                self._haproxy.release(worker)
         self._outstanding = outstanding
         self._figures = await self._haproxy.figures()
         self._ledger.keep([it.identity for it in self._workers])

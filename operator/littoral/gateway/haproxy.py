@@ -13,6 +13,7 @@ from littoral.render.gateway_haproxy import HaproxySettings
 from littoral.render.gateway_rules import DEMAND_TABLE, OUTSTANDING_TABLE
 
 _TIMEOUT = 10.0
+_PROMPT = b"\n> "
 _FORCED_MAINTENANCE, _FORCED_DRAIN = 0x01, 0x08  # SRV_ADMF_FMAINT, SRV_ADMF_FDRAIN
 
 
@@ -23,12 +24,14 @@ class Worker:
     Attributes:
         started: seconds since 1970: with the pid, no other process is the same.
         base: hash that its configuration carries.
+        connections: of clients.
     """
 
     pid: int
     started: int
     version: str
     base: str
+    connections: int
 
     @property
     def identity(self) -> str:
@@ -52,6 +55,44 @@ class ServerFigures:
     check: int | None
 
 
+class Attached:
+    """A conversation with one process, which does not end before it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def open(cls, socket: str) -> Attached:
+        """
+        Raises:
+            HaproxyError: there is no answer.
+        """
+        try:
+            attached = cls(*await asyncio.open_unix_connection(socket))
+            await attached.ask("prompt")
+        except OSError as error:
+            raise HaproxyError(f"HAProxy does not answer: {error.strerror}") from error
+        return attached
+
+    async def ask(self, command: str) -> str:
+        """The answer to a command.
+
+        Raises:
+            HaproxyError: there is no answer.
+        """
+        try:
+            async with asyncio.timeout(_TIMEOUT):
+                self._writer.write(command.encode() + b"\n")
+                answer = await self._reader.readuntil(_PROMPT)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            raise HaproxyError(f"HAProxy does not answer: {type(error).__name__}") from error
+        return answer.removesuffix(_PROMPT).decode(errors="replace").strip()
+
+    def close(self) -> None:
+        """End the conversation."""
+        self._writer.close()
+
+
 class Haproxy:
     """Asks and tells HAProxy by its two sockets: that of the current worker, and that of the master for the others.
 
@@ -61,6 +102,22 @@ class Haproxy:
 
     def __init__(self, settings: HaproxySettings) -> None:
         self._settings = settings
+        self._attached: dict[str, Attached] = {}
+
+    async def hold(self, worker: Worker) -> None:
+        """Keep the current worker from ending, until `release`: what it counts last would be lost."""
+        if worker.identity not in self._attached:
+            self._attached[worker.identity] = await Attached.open(self._settings.worker_socket)
+
+    def release(self, worker: Worker) -> None:
+        """Let a process end that was held."""
+        if attached := self._attached.pop(worker.identity, None):
+            attached.close()
+
+    @property
+    def held(self) -> frozenset[str]:
+        """Identities of the processes that are held."""
+        return frozenset(self._attached)
 
     async def worker(self) -> Worker:
         """The process that takes new connections."""
@@ -80,11 +137,11 @@ class Haproxy:
 
     async def counters(self, worker: Worker) -> dict[str, list[int]]:
         """The elements of the demand table by Model, of one process."""
-        return _table(await self._ask_master(f"@!{worker.pid} show table {DEMAND_TABLE}"), r"gpc\d+=(\d+)")
+        return _table(await self._ask_worker(worker, f"show table {DEMAND_TABLE}"), r"gpc\d+=(\d+)")
 
     async def outstanding(self, worker: Worker) -> dict[str, int]:
         """Requests that own servers have now, by Model, of one process."""
-        table = _table(await self._ask_master(f"@!{worker.pid} show table {OUTSTANDING_TABLE}"), r"conn_cur=(\d+)")
+        table = _table(await self._ask_worker(worker, f"show table {OUTSTANDING_TABLE}"), r"conn_cur=(\d+)")
         return {model: values[0] for model, values in table.items() if values}
 
     async def figures(self) -> list[ServerFigures]:
@@ -163,6 +220,15 @@ class Haproxy:
     async def _ask(self, command: str) -> str:
         return await _ask(self._settings.worker_socket, command)
 
+    async def _ask_worker(self, worker: Worker, command: str) -> str:
+        if attached := self._attached.get(worker.identity):
+            try:
+                return await attached.ask(command)
+            except HaproxyError:
+                self.release(worker)
+                raise
+        return await self._ask_master(f"@!{worker.pid} {command}")
+
     async def _ask_master(self, command: str) -> str:
         # The master, unlike a worker, waits for another command.
         return await _ask(self._settings.master_socket, f"{command};quit")
@@ -191,6 +257,7 @@ def _worker(answer: str) -> Worker:
             started=int(fields["Start_time_sec"]),
             version=fields["Version"],
             base=fields.get("description", "").removeprefix("base="),
+            connections=int(fields["CurrConns"]),
         )
     except (KeyError, ValueError):
         raise HaproxyError("HAProxy does not answer: it is being replaced") from None

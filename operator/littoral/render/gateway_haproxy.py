@@ -85,7 +85,7 @@ class HaproxySettings:
 
     @property
     def routes_map(self) -> str:
-        """Model -> `limit most set setlimit`, separated by `|`."""
+        """Model -> `limit|most|set|limit of the set|own servers|other servers`."""
         return f"{self.directory}/routes.map"
 
     @property
@@ -218,7 +218,9 @@ def _route(model: ModelRoute, *, sets: dict[str, ServerSet], share: float) -> st
     limit = UNLIMITED if shared is None else max(1, int(shared.limit * share))
     # A Model that shares with nobody is its own set, so that the rules are the same for all.
     name = model.key if shared is None else shared.name
-    return f"{model.limit_per_server}|{most}|{name}|{limit}"
+    own = sum(it.ready and it.weight > 0 for it in model.servers)
+    others = 0 if model.overflow is Overflow.NEVER else sum(it.ready for pool in model.next for it in pool.servers)
+    return f"{model.limit_per_server}|{most}|{name}|{limit}|{own}|{others}"
 
 
 def _servers(model: ModelRoute, place: Place, protocol: Protocol, *, settings: HaproxySettings) -> list[HaproxyServer]:

@@ -59,8 +59,12 @@ def request_rules(*, hosts_map: str, routes_map: str, known_map: str, site: str)
         "http-request wait-for-body time 10s if { method POST } !is_stream",
         "http-request set-var(txn.local) var(txn.model),concat(:local:,txn.protocol)",
         "http-request set-var(txn.next) var(txn.model),concat(:next:,txn.protocol)",
-        "http-request set-var(txn.servers) var(txn.local),nbsrv",
         f"http-request set-var(txn.route) var(txn.model),map_str({routes_map})",
+        "http-request set-var(txn.servers) var(txn.local),nbsrv",
+        "http-request set-var(txn.others) var(txn.next),nbsrv",
+        # A process that is about to end, after a reload, says that its backends have no servers, and yet they do.
+        "http-request set-var(txn.servers) var(txn.route),field(5,|),add(0) if { stopping }",
+        "http-request set-var(txn.others) var(txn.route),field(6,|),add(0) if { stopping }",
         "http-request set-var(txn.set) var(txn.route),field(3,|)",
         # Outstanding less limit: negative while there is room.
         "http-request set-var(txn.limit) var(txn.route),field(1,|),mul(txn.servers)",
@@ -71,7 +75,7 @@ def request_rules(*, hosts_map: str, routes_map: str, known_map: str, site: str)
         "acl may_wait var(txn.outstanding),sub(txn.most) lt 0",
         f"acl set_has_room var(txn.set),table_conn_cur({SET_TABLE}),sub(txn.setlimit) lt 0",
         "acl has_servers var(txn.servers) -m int gt 0",
-        "acl has_next var(txn.next),nbsrv gt 0",
+        "acl has_next var(txn.others) -m int gt 0",
         "acl decided var(txn.to) -m found",
         f"acl is_sequence req.hdr({SEQUENCE_HEADER}) -m found",
         f"http-request set-var(txn.id) req.hdr({SEQUENCE_HEADER}) if is_sequence",
