@@ -366,7 +366,7 @@ def served_by_model(decided: Plan) -> Mapping[ModelKey, float]:
 
 
 @given(worlds())
-@quick
+@settings(quick, max_examples=100)
 def test_a_small_load_that_becomes_known_moves_nothing(world: World) -> None:
     """And none is moved when nothing is known of it any more."""
     unknown = plan(build_problem(world))
