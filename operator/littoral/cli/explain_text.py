@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, tzinfo
 
 from littoral.api import Model
-from littoral.api.conditions import READY, find_condition
+from littoral.api.conditions import ATTAINABLE, READY, find_condition
+from littoral.api.meta import ConditionStatus
 from littoral.api.model import Placement, Rejection
 from littoral.cli import style
 from littoral.cli.advice import first_steps, headline, headline_of, outdated
@@ -94,6 +95,9 @@ def _slos(it: Explanation, *, width: int | None) -> str:
     rows = []
     for slo in it.slos:
         reason = headline_of(slo.status.conditions)[1]
+        attainable = find_condition(slo.status.conditions, ATTAINABLE)
+        if attainable is not None and attainable.status is ConditionStatus.FALSE:
+            reason = attainable.reason
         rows.append([slo.name, style.state(reason or "Unseen"), describe(slo)])
     return table(["LATENCYSLO", "STATE", ""], rows, indent=2, width=width)
 

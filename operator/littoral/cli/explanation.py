@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from littoral.api import Assignment, LatencySLO, Model, NodePool
-from littoral.api.model import Placement
+from littoral.api.conditions import READY, is_true
+from littoral.api.model import Placement, SiteDemand
 from littoral.cli.advice import first_steps, headline, outdated
 from littoral.cli.measured import Load, load, report_of, said_of, strictest
+from littoral.core.learning.demand import IDLE
+
+_SITES_MOST: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,8 @@ class Explanation:
         status, scaling = self.model.status, self.model.spec.scaling
         if status.observed_generation < 0:
             return (f"none yet; spec.scaling asks for {_bounds(self.model)}",)
+        if not status.placements and is_true(status.conditions, READY):
+            return (f"none, since nobody asks for it; spec.scaling asks for {_bounds(self.model)}",)
         if not status.placements:
             return (f"none, since no place was found for it; spec.scaling asks for {_bounds(self.model)}",)
         parts = " + ".join(f"{placement.replicas} in {placement.pool}" for placement in status.placements)
@@ -48,10 +54,20 @@ class Explanation:
             told.append("more than maxReplicas, since it shares servers with Models that need more")
         if status.ready_replicas < status.replicas:
             told.append(f"{status.ready_replicas} of them answer requests")
+        expected = [f"{it.rate} requests/s {_where(it)}" for it in status.demand if float(it.rate) > IDLE]
+        if expected:
+            rest = f", and more at {len(expected) - _SITES_MOST} other sites" if len(expected) > _SITES_MOST else ""
+            told.append(f"planned for {', '.join(expected[:_SITES_MOST])}{rest}")
         for slo in self.slos:
             if float(slo.spec.demand.floor or 0):
                 told.append(f"LatencySLO {slo.name} wants room for {slo.spec.demand.floor} requests/s at each site")
+        if status.shortfall:
+            told.append(f"too few: {status.shortfall}")
         return tuple(told)
+
+
+def _where(demand: SiteDemand) -> str:
+    return f"at {demand.site}" if demand.site else "from no site"
 
 
 def _bounds(model: Model) -> str:
@@ -84,6 +100,8 @@ def as_json(it: Explanation) -> dict[str, Any]:
         "outdated": outdated(model),
         "url": status.url,
         "priority": model.spec.priority,
+        "demand": [said.dump() for said in status.demand],
+        "shortfall": status.shortfall,
         "replicas": {
             "wanted": status.replicas,
             "ready": status.ready_replicas,

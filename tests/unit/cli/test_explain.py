@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from littoral.api import LatencySLO, Model
-from littoral.api.conditions import Conditions, ready, reconciling, stalled
+from littoral.api.conditions import ATTAINABLE, Conditions, ready, reconciling, set_condition, stalled
+from littoral.api.meta import ConditionStatus
 from littoral.cli.advice import ABOUT, first_steps, headline, outdated
 from littoral.cli.explain_text import as_text, overview
 from littoral.cli.explanation import Explanation, as_json
@@ -239,7 +240,36 @@ def test_a_line_for_each_model() -> None:
             model(placements=[HERE | {"replicas": 21}], replicas=21),
             "more than maxReplicas, since it shares servers with Models that need more",
         ),
+        (
+            model(
+                placements=[HERE],
+                demand=[{"site": f"s{n}", "rate": str(n)} for n in range(1, 8)] + [{"site": "idle", "rate": "0.001"}],
+            ),
+            "planned for 1 requests/s at s1, 2 requests/s at s2, 3 requests/s at s3, 4 requests/s at s4, "
+            "5 requests/s at s5, and more at 2 other sites",
+        ),
+        (model(placements=[HERE], demand=[{"rate": "2.5"}]), "planned for 2.5 requests/s from no site"),
+        (model(placements=[HERE], shortfall="5 of 20 requests/s"), "too few: 5 of 20 requests/s"),
+        (
+            model(told=conditions(reason="Idle")),
+            "none, since nobody asks for it; spec.scaling asks for 1 to 20",
+        ),
     ],
 )
 def test_why_so_many(it: Model, said: str) -> None:
     assert said in Explanation(model=it).why_so_many()
+
+
+def test_an_slo_that_cannot_be_kept_says_so() -> None:
+    it = asked()
+    told = set_condition(
+        it.status.conditions,
+        ATTAINABLE,
+        status=ConditionStatus.FALSE,
+        reason="NotEnoughCapacity",
+        message="5 of 20 requests/s are not served",
+        generation=1,
+        now=SINCE,
+    )
+    it = it.with_status(it.status.model_copy(update={"conditions": told}))
+    assert any("NotEnoughCapacity" in line for line in text(Explanation(model=served(), slos=(it,))))

@@ -289,7 +289,9 @@ class TestDifference:
     def test_a_pool_that_is_gone(self) -> None:
         found = difference(planned(self.world).assignments, planned(World(models=(model(),))))
         assert [(it.change, it.reason) for it in found.moves] == [(Change.GOES, "PoolGone")]
-        assert found.shortfalls[0].message == "there is no NodePool: create one that selects your nodes"
+        assert found.shortfalls[0].message == (
+            "it is not kept ready anywhere: there is no NodePool: create one that selects your nodes"
+        )
 
     def test_two_servers_of_one_pool_are_two_spots(self) -> None:
         two = assignment(servers=[server("digits"), server("digits") | {"name": "triton-edge-2-cpu"}]).spec

@@ -84,7 +84,7 @@ def _remedy(problem: Problem, demand: Demand, missing: float, replicas: int) -> 
 def _hindrance(problem: Problem, model: ModelFacts, site: str | None) -> str:
     """Why there is no way at all, and what would make one: the way that lacks least."""
     if not problem.pools:
-        return "there is no NodePool"
+        return "there is no NodePool: create one that selects your nodes"
     stays = [slo for slo in model.slos if slo.stays and slo.covers(site)] if site is not None else []
     here = [pool for pool in problem.pools.values() if not pool.shared and (site is None or pool.site == site)]
     shared = [pool for pool in problem.pools.values() if pool.shared]

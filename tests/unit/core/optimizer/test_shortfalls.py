@@ -124,7 +124,7 @@ def slow(latency: float) -> dict[RateKey, Speed]:
         ),
         pytest.param(
             {"slos": [], "variants": [CPU], "nodes": [], "pools": []},
-            "it is not kept ready anywhere: there is no NodePool",
+            "it is not kept ready anywhere: there is no NodePool: create one that selects your nodes",
             id="zero pools",
         ),
         pytest.param(
