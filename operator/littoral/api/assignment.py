@@ -115,6 +115,8 @@ class ServerReport(ApiModel):
     """Pods that exist."""
     ready_replicas: Count = 0
     """Pods that are Ready."""
+    unschedulable: Count = 0
+    """Pods for which no node has room; 0 while others of the pool are still ending, since their room comes free."""
     message: Message | None = None
     """Why Pods are missing; absent when none are."""
     device: DeviceMeasurement | None = None

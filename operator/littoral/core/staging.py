@@ -2,11 +2,14 @@
 
 Several passes bring a plan about. Each writes what is planned, and beside it what must stay for now; once the site
 reports that the replacement is ready, the next pass no longer finds a reason to keep the old one.
+
+What stays takes room. Where a site reports that it has none for what is planned, something lets go, one server with
+each report: what has other replicas first; last what serves nowhere else, and only if waiting would change nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from littoral.api.assignment import Assignment, AssignmentSpec, Server, ServerReport
@@ -35,6 +38,11 @@ _OUTRANKED: Final = frozenset(
     }
 )
 
+_TOO_MUCH: Final = 3
+
+_Seat = tuple[str, str, str, str]
+"""(pool, namespace, server, Model)."""
+
 
 def stage(planned: Plan, *, current: Mapping[str, Assignment]) -> dict[str, AssignmentSpec]:
     """What each pool's Assignment shall say now, on the way to the plan.
@@ -48,6 +56,13 @@ def stage(planned: Plan, *, current: Mapping[str, Assignment]) -> dict[str, Assi
     """
     leaving = _leaving(planned, current=current)
     replicas = _replicas(planned, current=current)
+    blocked = _blocked(current)
+    for pool in sorted({place[0] for place in blocked} & planned.assignments.keys()):
+        if pool in replicas:
+            del replicas[pool]
+        elif pool in leaving:
+            serving = _serving(planned, leaving, current=current)
+            leaving[pool] = _without_one(leaving[pool], planned, pool=pool, blocked=blocked, serving=serving)
     return {
         pool: _with(spec, leaving.get(pool, ()), replicas=replicas.get(pool, {}))
         if pool in leaving or pool in replicas
@@ -86,12 +101,7 @@ def _awaited(planned: Plan, server: Server, *, pool: str, current: Mapping[str, 
 
 def _leaving(planned: Plan, *, current: Mapping[str, Assignment]) -> dict[str, list[tuple[Server, ServedModel]]]:
     """Models that serve where the plan no longer has them, and have to go on doing so."""
-    wanted = {
-        (pool, server.namespace, server.name, model.name)
-        for pool, spec in planned.assignments.items()
-        for server in spec.servers
-        for model in server.models
-    }
+    wanted = _wanted(planned)
     leaving: dict[str, list[tuple[Server, ServedModel]]] = {}
     for pool, assignment in current.items():
         if pool not in planned.assignments:
@@ -110,6 +120,83 @@ def _leaving(planned: Plan, *, current: Mapping[str, Assignment]) -> dict[str, l
                 ):
                     leaving.setdefault(pool, []).append((server, model))
     return leaving
+
+
+def _blocked(current: Mapping[str, Assignment]) -> frozenset[tuple[str, str, str]]:
+    """(pool, namespace, server) of what lacks Pods for want of room, as far as sites have seen what is assigned now."""
+    return frozenset(
+        (pool, report.namespace, report.name)
+        for pool, assignment in current.items()
+        if assignment.status.observed_generation >= assignment.metadata.generation
+        for report in assignment.status.servers
+        if report.unschedulable
+    )
+
+
+def _wanted(planned: Plan) -> set[_Seat]:
+    return {
+        (pool, server.namespace, server.name, model.name)
+        for pool, spec in planned.assignments.items()
+        for server in spec.servers
+        for model in server.models
+    }
+
+
+def _serving(
+    planned: Plan, leaving: Mapping[str, Sequence[tuple[Server, ServedModel]]], *, current: Mapping[str, Assignment]
+) -> set[_Seat]:
+    """Where Models answer now, and go on doing so."""
+    staying = _wanted(planned) | {
+        (pool, server.namespace, server.name, model.name)
+        for pool, members in leaving.items()
+        for server, model in members
+    }
+    ready = {(pool, *seat) for pool, assignment in current.items() for seat in _ready(assignment.status.servers)}
+    return staying & ready
+
+
+def _without_one(
+    leaving: Sequence[tuple[Server, ServedModel]],
+    planned: Plan,
+    *,
+    pool: str,
+    blocked: Collection[tuple[str, str, str]],
+    serving: Collection[_Seat],
+) -> list[tuple[Server, ServedModel]]:
+    """What stays but for one server, the one that is missed least."""
+    # A server that the plan has anyway gives no room.
+    planned_servers = {(server.namespace, server.name) for server in planned.assignments[pool].servers}
+    harms: dict[tuple[str, str], list[int]] = {}
+    for server, model in leaving:
+        key = (server.namespace, server.name)
+        if key not in planned_servers:
+            harm = _harm(planned, server, model, pool=pool, blocked=blocked, serving=serving)
+            harms.setdefault(key, []).append(harm)
+    least = min(harms, key=lambda key: (max(harms[key]), len(harms[key]), key), default=None)
+    if least is None or max(harms[least]) >= _TOO_MUCH:
+        return list(leaving)
+    return [(server, model) for server, model in leaving if (server.namespace, server.name) != least]
+
+
+def _harm(
+    planned: Plan,
+    server: Server,
+    model: ServedModel,
+    *,
+    pool: str,
+    blocked: Collection[tuple[str, str, str]],
+    serving: Collection[_Seat],
+) -> int:
+    """How bad it is that a Model stops here before it serves where it shall."""
+    mine = (pool, server.namespace, server.name, model.name)
+    if any(seat != mine and (seat[1], seat[3]) == (server.namespace, model.name) for seat in serving):
+        return 0
+    placements = planned.decisions[ModelKey(server.namespace, model.name)].placements
+    if not placements:
+        return 1
+    # If its replacement is on its way, that it is there is only a matter of time; and then this one goes by itself.
+    stuck = all((placement.pool, server.namespace, placement.server) in blocked for placement in placements)
+    return 2 if stuck else _TOO_MUCH
 
 
 def _forbidden(decision: Decision, *, pool: str, variant: str) -> bool:

@@ -44,7 +44,9 @@ def report(
         troubles: what went wrong with an object as a whole (it was refused, it cannot make its Pods).
     """
     by_server: dict[tuple[str, str], list[PodView]] = {}
+    ending = False
     for pod in pods:
+        ending = ending or (pod.ending and pod.server.startswith(f"triton-{assignment.name}-"))
         if not pod.leaving:
             by_server.setdefault((pod.namespace, pod.server), []).append(pod)
     servers = tuple(
@@ -53,6 +55,7 @@ def report(
             pods=by_server.get((server.namespace, server.name), ()),
             statuses=statuses,
             troubles=troubles,
+            ending=ending,
         )
         for server in assignment.spec.servers
     )
@@ -64,7 +67,12 @@ def report(
 
 
 def _server(
-    server: Server, *, pods: Sequence[PodView], statuses: Mapping[str, ServerStatus], troubles: Mapping[ChildKey, str]
+    server: Server,
+    *,
+    pods: Sequence[PodView],
+    statuses: Mapping[str, ServerStatus],
+    troubles: Mapping[ChildKey, str],
+    ending: bool,
 ) -> ServerReport:
     config = server_config(server)
     ready = {pod.uid: ready_models(pod, config=config, statuses=statuses) for pod in pods}
@@ -74,6 +82,8 @@ def _server(
         namespace=server.namespace,
         replicas=len(pods),
         ready_replicas=sum(pod.ready for pod in pods),
+        # A Pod without a node has no other trouble than that the scheduler finds none.
+        unschedulable=0 if ending else sum(bool(pod.trouble) and not pod.node for pod in pods),
         message=shorten(trouble) or None,
         models=tuple(
             _model(

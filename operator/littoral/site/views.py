@@ -16,6 +16,7 @@ class PodView:
 
     Attributes:
         trouble: why it does not run as it should, in the words of the scheduler or the kubelet; empty when it does.
+        ending: whether it is being deleted and still holds its node's resources.
         requests: the resources that its Triton is to have now, as quantities.
     """
 
@@ -29,6 +30,7 @@ class PodView:
     leaving: bool
     config_revision: str
     trouble: str
+    ending: bool = False
     requests: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -47,6 +49,7 @@ class PodView:
             node=(body.get("spec") or {}).get("nodeName", ""),
             ready=conditions.get("Ready", {}).get("status") == "True",
             leaving="deletionTimestamp" in metadata or status.get("phase") in ("Failed", "Succeeded"),
+            ending="deletionTimestamp" in metadata and status.get("phase") not in ("Failed", "Succeeded"),
             config_revision=(metadata.get("annotations") or {}).get(names.CONFIG_REVISION, ""),
             trouble=_trouble(status, conditions),
             requests=_requests(body.get("spec") or {}),
