@@ -87,16 +87,9 @@ def publish(
 
 
 def artifact_block(pushed: Pushed) -> dict[str, str]:
-    """What a variant's `artifact` is: with the manifest's digest in its URI where the API takes one there."""
-    from littoral.api.base import InvalidObject
-    from littoral.api.model import VariantArtifact
-
-    block = {"uri": pushed.pinned, "digest": pushed.digest}
-    try:
-        VariantArtifact.parse(block)
-    except InvalidObject:
-        return {**block, "uri": pushed.uri}
-    return block
+    """What a variant's `artifact` is: the manifest's digest in its URI, so that nobody can move the tag away from it,
+    and the digest of the content."""
+    return {"uri": pushed.pinned, "digest": pushed.digest}
 
 
 def _named_by(manifest: Path | None, reference: Reference) -> list[tuple[tuple[Path, ...], Reference]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from click.testing import CliRunner, Result
 from littoral.cli.main import main
 from littoral.cli.optimize_text import seconds, size
 from tests.unit.optimize.networks import images, write_classifier
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +141,22 @@ def test_sizes(value: int, text: str) -> None:
 @pytest.mark.parametrize(("value", "text"), [(0.0000285, "28.5us"), (0.123456, "123ms"), (2.5, "2.5s")])
 def test_latencies(value: float, text: str) -> None:
     assert seconds(value) == text
+
+
+def test_the_sample_job_runs(folder: Path, tmp_path: Path) -> None:
+    job = yaml.safe_load((ROOT / "manifests/samples/optimize-job.yaml").read_text())
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    (tmp_path / "in/calib").mkdir(parents=True)
+    (tmp_path / "in/digits.onnx").write_bytes((folder / "classifier.onnx").read_bytes())
+    (tmp_path / "in/calib/a.npy").write_bytes((folder / "calib.npy").read_bytes())
+    np.save(tmp_path / "in/labels.npy", np.zeros(8, int))
+    arguments = [re.sub("(^|=)/(in|out)/", rf"\1{tmp_path}/\2/", argument) for argument in container["args"]]
+    quick = ["--seconds", "0.001", "--max-accuracy-drop", "1"]
+    ran = CliRunner().invoke(main, [*arguments, *quick])
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    model = yaml.safe_load(ran.stdout)
+    assert model["metadata"] == {"name": "digits", "namespace": "shop"}
+    uris = {variant["artifact"]["uri"] for variant in model["spec"]["variants"]}
+    assert "pvc://networks/digits/artifacts/onnx-int8/model.onnx" in uris
+    volumes = {volume["name"]: volume for volume in job["spec"]["template"]["spec"]["volumes"]}
+    assert volumes["out"]["persistentVolumeClaim"]["claimName"] == "networks"
