@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from littoral.api.assignment import Assignment
-from littoral.core.planner import plan
 from littoral.core.staging import stage
 from littoral.core.world import World
 from tests.support.objects import DIGEST, assignment, model, node, pool, server, slo, variant
+from tests.support.planning import planned
 
 NPU = variant("npu", accelerator="intel-npu", backend="openvino")
 CPU = variant("onnx-cpu")
@@ -36,7 +36,7 @@ def running(name: str, *servers: Mapping[str, Any], ready: Sequence[str]) -> Ass
 
 def staged(world: World, *current: Assignment) -> dict[str, list[tuple[str, list[str]]]]:
     """pool -> [(server, its Models)] of what is written next."""
-    specs = stage(plan(world), current={each.name: each for each in current})
+    specs = stage(planned(world), current={each.name: each for each in current})
     return {name: [(s.name, [m.name for m in s.models]) for s in spec.servers] for name, spec in specs.items()}
 
 
@@ -114,6 +114,6 @@ def test_only_the_model_that_moves_stays_behind_on_its_old_server() -> None:
 
 def test_a_plan_that_is_brought_about_is_written_as_it_is() -> None:
     world = World(models=(model(),), pools=(pool(),), nodes=(node(),))
-    decided = plan(world)
+    decided = planned(world)
     current = running("edge", ON_CPU, ready=["triton-edge-cpu"])
     assert stage(decided, current={"edge": current}) == decided.assignments

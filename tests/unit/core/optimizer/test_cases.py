@@ -1,0 +1,200 @@
+"""What people expect of a plan in small worlds, one by one: variants, importance, limits, SLOs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from littoral.core.plan import Plan, Reason
+from littoral.core.world import ModelKey, World
+from tests.support.objects import assignment, model, node, pool, server, slo, variant
+from tests.support.planning import planned
+
+GPU = variant("trt", accelerator="nvidia-gpu", backend="tensorrt")
+NPU = variant("npu", accelerator="intel-npu", backend="openvino")
+CPU = variant("cpu")
+LARGE = {"key": "nvidia.com/gpu.memory", "operator": "Gt", "values": ["9000"]}
+GPU_NODE = {"extended": {"nvidia.com/gpu": 1}, "labels": {"nvidia.com/gpu.memory": "8192"}}
+
+
+def placed(decided: Plan, name: str = "digits", *, namespace: str = "shop") -> list[tuple[str, str]]:
+    """(pool, variant) of every placement, in the planner's order."""
+    return [(p.pool, p.variant) for p in decided.decisions[ModelKey(namespace, name)].placements]
+
+
+def reasons(decided: Plan, name: str = "digits", *, namespace: str = "shop") -> list[tuple[str, str | None, Reason]]:
+    """(pool, variant, reason) of every rejection."""
+    return [(r.pool, r.variant, r.reason) for r in decided.decisions[ModelKey(namespace, name)].rejections]
+
+
+def test_models_of_one_namespace_share_a_server_and_others_do_not() -> None:
+    world = World(models=(model("a"), model("b"), model("c", namespace="factory")), pools=(pool(),), nodes=(node(),))
+    servers = planned(world).assignments["edge"].servers
+    assert [(s.namespace, s.name, [m.name for m in s.models]) for s in servers] == [
+        ("factory", "triton-edge-cpu", ["c"]),
+        ("shop", "triton-edge-cpu", ["a", "b"]),
+    ]
+
+
+@pytest.mark.parametrize(("accuracy", "expected"), [("0.80", "cpu"), ("0.75", "cpu"), ("0.74", None), (None, None)])
+def test_the_least_accuracy(accuracy: str | None, expected: str | None) -> None:
+    world = World(
+        models=(model(variants=[CPU | ({"accuracy": accuracy} if accuracy else {})]),),
+        slos=(slo(minAccuracy="0.75"),),
+        pools=(pool(),),
+        nodes=(node(),),
+    )
+    decided = planned(world)
+    assert placed(decided) == ([("edge", expected)] if expected else [])
+    if expected is None:
+        assert reasons(decided)[0] == ("edge", "cpu", Reason.BELOW_MIN_ACCURACY)
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "expected"),
+    [
+        (0, 20, {"here": 1, "there": 1}),
+        (2, 20, {"here": 1, "there": 1}),
+        (3, 20, {"here": 2, "there": 1}),
+        (5, 20, {"here": 3, "there": 2}),
+        (1, 1, {"here": 1}),
+    ],
+)
+def test_replicas(least: int, most: int, expected: dict[str, int]) -> None:
+    world = World(
+        models=(model(scaling={"minReplicas": least, "maxReplicas": most}),),
+        pools=(pool("here"), pool("there")),
+        nodes=(node("h", pool="here"), node("t", pool="there")),
+    )
+    assignments = planned(world).assignments
+    assert {n: s.servers[0].replicas for n, s in assignments.items() if s.servers} == expected
+
+
+def test_replicas_never_exceed_the_devices() -> None:
+    world = World(
+        models=(model(variants=[GPU], scaling={"minReplicas": 5}),), pools=(pool(),), nodes=(node(**GPU_NODE),)
+    )
+    assert planned(world).assignments["edge"].servers[0].replicas == 1
+
+
+def test_a_node_belongs_to_the_first_pool_by_name() -> None:
+    world = World(
+        models=(model(),),
+        pools=(pool("b", nodeSelector={}), pool("a", nodeSelector={})),
+        nodes=(node("n"),),
+    )
+    assert placed(planned(world)) == [("a", "onnx-cpu")]
+
+
+def test_a_signature_that_nobody_can_check_keeps_a_model_out() -> None:
+    signed = model(verification={"publicKeySecretRef": {"name": "release-key"}})
+    decided = planned(World(models=(signed,), pools=(pool(),), nodes=(node(),)))
+    assert placed(decided) == []
+    assert reasons(decided) == [("edge", None, Reason.SIGNATURE_UNSUPPORTED)]
+
+
+def test_an_empty_world_has_an_empty_plan() -> None:
+    assert planned(World()) == Plan(assignments={}, decisions={})
+
+
+@pytest.mark.parametrize(
+    ("variants", "fields", "expected", "rejected"),
+    [
+        pytest.param([GPU, CPU], GPU_NODE, "trt", [], id="the first variant where its device is"),
+        pytest.param([GPU, CPU], {}, "cpu", [("trt", Reason.NO_DEVICE)], id="the next one where it is not"),
+        pytest.param([CPU, GPU], GPU_NODE, "cpu", [], id="order is preference, not power"),
+        pytest.param(
+            [GPU | {"nodeSelector": {"matchExpressions": [LARGE]}}, CPU],
+            GPU_NODE,
+            "cpu",
+            [("trt", Reason.NO_DEVICE)],
+            id="a device that the variant's nodeSelector refuses",
+        ),
+        pytest.param(
+            [CPU | {"cpu": "5"}, NPU],
+            {},
+            None,
+            [("npu", Reason.NO_DEVICE), (None, Reason.INSUFFICIENT_CPU)],
+            id="nothing fits",
+        ),
+        pytest.param([CPU | {"memory": "9Gi"}], {}, None, [(None, Reason.INSUFFICIENT_MEMORY)], id="too little memory"),
+        pytest.param(
+            [CPU | {"backend": "tensorrt"}],
+            {},
+            None,
+            [("cpu", Reason.UNSUPPORTED_BACKEND), (None, Reason.NO_VARIANT_FITS)],
+            id="a backend that cannot drive the class",
+        ),
+    ],
+)
+def test_the_variant_for_a_pool(
+    variants: Sequence[dict[str, Any]],
+    fields: dict[str, Any],
+    expected: str | None,
+    rejected: list[tuple[str | None, Reason]],
+) -> None:
+    decided = planned(World(models=(model(variants=variants),), pools=(pool(),), nodes=(node(**fields),)))
+    assert placed(decided) == ([("edge", expected)] if expected else [])
+    assert [(v, reason) for _, v, reason in reasons(decided)] == rejected
+
+
+def test_too_little_device_memory_makes_it_the_next_variant() -> None:
+    variants = [GPU | {"memory": "9Gi"}, CPU]
+    decided = planned(World(models=(model(variants=variants),), pools=(pool(),), nodes=(node(**GPU_NODE),)))
+    assert placed(decided) == [("edge", "cpu")]
+
+
+@pytest.mark.parametrize("fields", [{"ready": False}, {"schedulable": False}])
+def test_a_node_that_takes_nothing_new_keeps_what_runs_there(fields: dict[str, Any]) -> None:
+    world = World(models=(model(),), pools=(pool(),), nodes=(node(**fields),))
+    assert reasons(planned(world)) == [("edge", None, Reason.NO_NODE_USABLE)]
+    running = assignment("edge", servers=[server("digits")])
+    assert placed(planned(world, assignments=[running])) == [("edge", "onnx-cpu")]
+
+
+def test_the_last_device_goes_to_the_most_important_model() -> None:
+    modest = model("modest", namespace="a", variants=[GPU, CPU], priority=10)
+    urgent = model("urgent", namespace="b", variants=[GPU, CPU], priority=500)
+    decided = planned(World(models=(modest, urgent), pools=(pool(),), nodes=(node(**GPU_NODE),)))
+    assert placed(decided, "urgent", namespace="b") == [("edge", "trt")]
+    assert placed(decided, "modest", namespace="a") == [("edge", "cpu")]
+
+
+def test_limits_of_a_pool_are_kept() -> None:
+    models = (model("a", namespace="a", priority=2), model("b", namespace="b", priority=1))
+    decided = planned(World(models=models, pools=(pool(limits={"servers": 1}),), nodes=(node(),)))
+    assert placed(decided, "a", namespace="a") == [("edge", "onnx-cpu")]
+    assert reasons(decided, "b", namespace="b") == [("edge", None, Reason.POOL_FULL)]
+
+
+@pytest.mark.parametrize(
+    ("slos", "expected", "rejected"),
+    [
+        ([{}], {"here", "there"}, []),
+        ([{"overflow": "Never"}], {"here", "there"}, [("cloud", None, Reason.STAYS_AT_SITE)]),
+        ([{"sites": {"matchNames": ["here"]}}], {"here"}, [("there", None, Reason.SITE_NOT_SELECTED)]),
+    ],
+)
+def test_where_slos_let_a_model_run(slos: Sequence[dict[str, Any]], expected: set[str], rejected: list[Any]) -> None:
+    world = World(
+        models=(model(),),
+        slos=tuple(slo(**fields) for fields in slos),
+        pools=(pool("here"), pool("there"), pool("cloud", tier="cloud")),
+        nodes=tuple(node(name, pool=name) for name in ("here", "there", "cloud")),
+    )
+    decided = planned(world)
+    assert {name for name, _ in placed(decided)} - {"cloud"} == expected
+    assert set(rejected) <= set(reasons(decided))
+    assert {name for name, _, _ in rejected}.isdisjoint(name for name, _ in placed(decided))
+
+
+def test_variants_that_no_node_can_run_together_get_servers_of_their_own() -> None:
+    models = tuple(
+        model(name, variants=[CPU | {"nodeSelector": {"matchLabels": {"product": name}}}]) for name in ("a", "b")
+    )
+    nodes = tuple(node(name, labels={"product": name}) for name in ("a", "b"))
+    servers = planned(World(models=models, pools=(pool(),), nodes=nodes)).assignments["edge"].servers
+    assert sorted(served.name for each in servers for served in each.models) == ["a", "b"]
+    assert len(servers) == 2
