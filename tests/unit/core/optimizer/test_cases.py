@@ -16,7 +16,7 @@ GPU = variant("trt", accelerator="nvidia-gpu", backend="tensorrt")
 NPU = variant("npu", accelerator="intel-npu", backend="openvino")
 CPU = variant("cpu")
 LARGE = {"key": "nvidia.com/gpu.memory", "operator": "Gt", "values": ["9000"]}
-GPU_NODE = {"extended": {"nvidia.com/gpu": 1}, "labels": {"nvidia.com/gpu.memory": "8192"}}
+GPU_NODE: dict[str, Any] = {"extended": {"nvidia.com/gpu": 1}, "labels": {"nvidia.com/gpu.memory": "8192"}}
 
 
 def placed(decided: Plan, name: str = "digits", *, namespace: str = "shop") -> list[tuple[str, str]]:
