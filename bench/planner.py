@@ -26,10 +26,10 @@ from littoral.api.model import Model
 from littoral.api.nodepool import NodePool
 from littoral.core.capacity import BatchTime, max_rate
 from littoral.core.hardware import Node
-from littoral.core.optimizer import Memo, Problem, RateKey, Service, Speed, build_problem, plan
-from littoral.core.optimizer.demands import Part, demands, in_order, split
-from littoral.core.optimizer.relaxation import relax
 from littoral.core.plan import Plan
+from littoral.core.planner import Memo, Problem, RateKey, Service, Speed, build_problem, plan
+from littoral.core.planner.demands import Part, demands, in_order, split
+from littoral.core.planner.relaxation import relax
 from littoral.core.world import ModelKey, World
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4

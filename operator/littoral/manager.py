@@ -23,7 +23,7 @@ from littoral.cluster.lease import Leadership
 from littoral.cluster.loop import LevelLoop
 from littoral.core.hardware import default_device_table, parse_device_table
 from littoral.core.learning import Learner, LearnerTuning
-from littoral.core.optimizer import Tuning
+from littoral.core.planner import Tuning
 from littoral.hub import handlers as hub_handlers
 from littoral.hub.memory import Memory
 from littoral.hub.reconciler import FIELD_MANAGER

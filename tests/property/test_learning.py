@@ -13,7 +13,7 @@ from littoral.api.assignment import Assignment
 from littoral.core.capacity import BatchTime
 from littoral.core.learning import Inputs, Learner, LearnerTuning
 from littoral.core.learning.demand import IDLE
-from littoral.core.optimizer import build_problem, plan
+from littoral.core.planner import build_problem, plan
 from littoral.core.world import ModelKey, World
 from tests.support.loop import Loop
 from tests.support.objects import DIGEST, model, node, pool, slo, variant

@@ -24,8 +24,8 @@ from littoral.api.nodepool import Tier
 from littoral.api.serving import ModelState, ServedModel
 from littoral.core.capacity import BatchTime, Measured, latency
 from littoral.core.learning import Learner
-from littoral.core.optimizer import Memo, Problem, build_problem, plan
 from littoral.core.plan import Plan
+from littoral.core.planner import Memo, Problem, build_problem, plan
 from littoral.core.staging import stage
 from littoral.core.world import ModelKey, World, key_of
 from littoral.site.telemetry.figures import Figures, patience, write

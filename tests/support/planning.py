@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from littoral.core.optimizer import Tuning, build_problem, plan
 from littoral.core.plan import Plan
+from littoral.core.planner import Tuning, build_problem, plan
 from littoral.core.world import World
 
 

@@ -93,7 +93,7 @@ def operator(
     from littoral.cluster.lease import LeadershipLost
     from littoral.core.hardware import InvalidDeviceTable
     from littoral.core.learning import LearnerTuning
-    from littoral.core.optimizer import Tuning
+    from littoral.core.planner import Tuning
     from littoral.render.settings import ServerSettings
 
     kopf.configure(

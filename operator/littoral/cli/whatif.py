@@ -15,8 +15,8 @@ from littoral.cli.manifests import UnreadableManifest, read_manifests
 from littoral.cli.worlds import KINDS, NODE, ObjectKey, Surroundings, key_of, overlay, surroundings, trimmed
 from littoral.core.hardware import DeviceTable
 from littoral.core.learning import Learner
-from littoral.core.optimizer import Tuning, build_problem, plan
 from littoral.core.plan import Plan
+from littoral.core.planner import Tuning, build_problem, plan
 from littoral.core.world import ModelKey, World
 from littoral.core.world import key_of as model_key
 

@@ -22,8 +22,8 @@ from littoral.cluster.resources import ASSIGNMENTS, NODES
 from littoral.cluster.status import refuse_malformed, write_statuses
 from littoral.core.hardware import DeviceTable, Node
 from littoral.core.learning import Learner
-from littoral.core.optimizer import Memo, Problem, Tuning, build_problem, plan
 from littoral.core.plan import Plan
+from littoral.core.planner import Memo, Problem, Tuning, build_problem, plan
 from littoral.core.staging import stage
 from littoral.core.world import ModelKey, World, key_of
 from littoral.hub.memory import Memory

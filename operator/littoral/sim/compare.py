@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from littoral.core.optimizer import Tuning
+from littoral.core.planner import Tuning
 from littoral.sim.cluster import Routing, simulate
 from littoral.sim.policies import Clairvoyant, HorizontalPodAutoscaler, Keda, Littoral, Policy, StaticPeak
 from littoral.sim.scenario import Scenario

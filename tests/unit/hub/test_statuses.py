@@ -11,7 +11,7 @@ from littoral.api.assignment import Assignment
 from littoral.api.conditions import find_condition
 from littoral.api.meta import Condition
 from littoral.api.model import ModelStatus
-from littoral.core.optimizer import RateKey, Speed
+from littoral.core.planner import RateKey, Speed
 from littoral.core.world import ModelKey, World, key_of
 from littoral.hub.statuses import model_status, pool_status, slo_status
 from tests.support.objects import DIGEST, assignment, model, node, pool, slo, variant

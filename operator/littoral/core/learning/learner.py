@@ -13,7 +13,7 @@ from littoral.core.learning.demand import Demand, Pair
 from littoral.core.learning.places import Ages, Failures, ServerKey
 from littoral.core.learning.reports import Report, reports
 from littoral.core.learning.speed import Speeds
-from littoral.core.optimizer import RateKey, Speed
+from littoral.core.planner import RateKey, Speed
 from littoral.core.world import ModelKey, World
 
 

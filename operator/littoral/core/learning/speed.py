@@ -18,8 +18,8 @@ from littoral.core.capacity.correction import LARGEST
 from littoral.core.capacity.sharing import Tenant, shared_latency
 from littoral.core.learning.reports import Report
 from littoral.core.learning.sticky import Sticky, downwards
-from littoral.core.optimizer import RateKey, Speed
-from littoral.core.optimizer.problem import Service
+from littoral.core.planner import RateKey, Speed
+from littoral.core.planner.problem import Service
 from littoral.core.world import ModelKey, World, key_of
 
 UNBOUND: Final = 0.7
@@ -323,11 +323,7 @@ def _merged(one: _Seen, other: _Seen) -> _Seen:
 
 def _batch_times(seen: Mapping[RateKey, _Seen]) -> dict[RateKey, tuple[BatchTime, int]]:
     found = {key: (it.evidence.batch_time(max_batch=it.max_batch), it) for key, it in seen.items()}
-    return {
-        key: (batch_time, it.max_batch)
-        for key, (batch_time, it) in found.items()
-        if batch_time is not None
-    }
+    return {key: (batch_time, it.max_batch) for key, (batch_time, it) in found.items() if batch_time is not None}
 
 
 def _prior(variant: Variant) -> BatchTime | None:

@@ -11,8 +11,8 @@ from littoral.api.model import Model
 from littoral.api.nodepool import NodePool
 from littoral.core.forecast import Series, forecast, update
 from littoral.core.hardware import Node, default_device_table
-from littoral.core.optimizer import Memo, Problem, RateKey, Speed, Tuning, build_problem, plan
 from littoral.core.plan import Plan
+from littoral.core.planner import Memo, Problem, RateKey, Speed, Tuning, build_problem, plan
 from littoral.core.world import ModelKey, World
 from littoral.sim.policies.base import Observation
 from littoral.sim.scenario import Place, Scenario

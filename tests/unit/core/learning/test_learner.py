@@ -7,7 +7,7 @@ import json
 import pytest
 
 from littoral.core.learning import Inputs, Learner, LearnerTuning
-from littoral.core.optimizer import RateKey
+from littoral.core.planner import RateKey
 from littoral.core.world import ModelKey, World
 from tests.support.objects import model, pool, slo
 from tests.support.sites import reporting, said

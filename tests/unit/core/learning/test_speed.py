@@ -14,7 +14,7 @@ from littoral.core.capacity import BatchTime, latency, max_rate
 from littoral.core.capacity.sharing import Tenant, shared_latency
 from littoral.core.learning.reports import reports
 from littoral.core.learning.speed import UNBOUND, Speeds
-from littoral.core.optimizer import RateKey, Speed
+from littoral.core.planner import RateKey, Speed
 from littoral.core.world import ModelKey, World
 from tests.support.objects import model, pool, server, slo, variant
 from tests.support.sites import rate, reporting, said, with_servers

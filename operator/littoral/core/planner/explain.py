@@ -9,12 +9,12 @@ from typing import Final
 
 from littoral.api.assignment import Server
 from littoral.core.hardware import CPU
-from littoral.core.optimizer.demands import Demand, barred, unfit
-from littoral.core.optimizer.facts import ModelFacts, PoolFacts, VariantFacts
-from littoral.core.optimizer.problem import Problem
-from littoral.core.optimizer.shortfalls import shortfalls
-from littoral.core.optimizer.yard import Draft, Yard
 from littoral.core.plan import Decision, Flow, Placement, Reason, Rejection
+from littoral.core.planner.demands import Demand, barred, unfit
+from littoral.core.planner.facts import ModelFacts, PoolFacts, VariantFacts
+from littoral.core.planner.problem import Problem
+from littoral.core.planner.shortfalls import shortfalls
+from littoral.core.planner.yard import Draft, Yard
 from littoral.core.world import ModelKey
 
 _POOLS_MOST: Final = 100

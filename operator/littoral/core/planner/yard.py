@@ -13,8 +13,8 @@ from typing import Final
 
 from littoral.api.meta import NodeSelector
 from littoral.core.hardware import CPU
-from littoral.core.optimizer.company import Guest, Habit
-from littoral.core.optimizer.facts import SERVER_MEMORY, ModelFacts, PoolFacts, VariantFacts
+from littoral.core.planner.company import Guest, Habit
+from littoral.core.planner.facts import SERVER_MEMORY, ModelFacts, PoolFacts, VariantFacts
 from littoral.core.world import ModelKey
 
 SLACK: Final = 1e-9

@@ -12,9 +12,9 @@ from typing import Final
 from littoral.api.assignment import AssignmentSpec, Server
 from littoral.api.meta import NodeSelector
 from littoral.api.quantity import format_quantity
-from littoral.core.optimizer.facts import PoolFacts
-from littoral.core.optimizer.problem import CurrentServer, Problem, Running
-from littoral.core.optimizer.yard import Draft
+from littoral.core.planner.facts import PoolFacts
+from littoral.core.planner.problem import CurrentServer, Problem, Running
+from littoral.core.planner.yard import Draft
 
 _NAME_LIMIT: Final = 63
 _NOTHING: Final = Running()

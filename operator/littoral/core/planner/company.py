@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from littoral.core.capacity.knots import HIGHEST_UTILISATION
 from littoral.core.capacity.table import Curve, curve
-from littoral.core.optimizer.problem import Service
+from littoral.core.planner.problem import Service
 
 _ROUNDING: Final = 1e-9
 _HALVINGS: Final = 10

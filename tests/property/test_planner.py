@@ -20,9 +20,9 @@ from littoral.api.quantity import parse_quantity
 from littoral.core.capacity import BatchTime, max_rate
 from littoral.core.capacity.sharing import Tenant, fits
 from littoral.core.hardware import CPU, Node
-from littoral.core.optimizer import Memo, Problem, RateKey, Service, Speed, Tuning, build_problem, plan
-from littoral.core.optimizer.company import Guest, habit, together
 from littoral.core.plan import Plan
+from littoral.core.planner import Memo, Problem, RateKey, Service, Speed, Tuning, build_problem, plan
+from littoral.core.planner.company import Guest, habit, together
 from littoral.core.world import ModelKey, World, key_of
 from tests.support.objects import model, node, pool, slo, variant
 

@@ -1,8 +1,7 @@
 """The planner: which servers run where with which Models, and where each site's requests go (docs/planning.md)."""
 
-from littoral.core.optimizer.facts import ModelFacts, PoolFacts
-from littoral.core.optimizer.planner import Memo, plan
-from littoral.core.optimizer.problem import (
+from littoral.core.planner.facts import ModelFacts, PoolFacts
+from littoral.core.planner.problem import (
     Arrivals,
     CurrentServer,
     Problem,
@@ -12,6 +11,7 @@ from littoral.core.optimizer.problem import (
     Tuning,
     build_problem,
 )
+from littoral.core.planner.solve import Memo, plan
 
 __all__ = [
     "Arrivals",

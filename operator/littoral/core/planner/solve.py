@@ -13,15 +13,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from zlib import crc32
 
-from littoral.core.optimizer.assignments import Fleet, render
-from littoral.core.optimizer.demands import Demand, Part, Read, demands, in_order, split
-from littoral.core.optimizer.explain import Decisions
-from littoral.core.optimizer.facts import PoolFacts
-from littoral.core.optimizer.outcome import Outcome, full
-from littoral.core.optimizer.problem import Problem
-from littoral.core.optimizer.search import Hurry, never, solve
-from littoral.core.optimizer.yard import Yard
 from littoral.core.plan import Flow, Plan
+from littoral.core.planner.assignments import Fleet, render
+from littoral.core.planner.demands import Demand, Part, Read, demands, in_order, split
+from littoral.core.planner.explain import Decisions
+from littoral.core.planner.facts import PoolFacts
+from littoral.core.planner.outcome import Outcome, full
+from littoral.core.planner.problem import Problem
+from littoral.core.planner.search import Hurry, never, solve
+from littoral.core.planner.yard import Yard
 from littoral.core.world import ModelKey
 
 

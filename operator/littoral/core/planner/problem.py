@@ -15,7 +15,7 @@ from littoral.api.model import ModelSpec
 from littoral.api.nodepool import NodePool, NodePoolSpec
 from littoral.core.capacity import BatchTime
 from littoral.core.hardware import CPU, DeviceTable, Node
-from littoral.core.optimizer.facts import ModelFacts, PoolFacts, read_model, read_pool
+from littoral.core.planner.facts import ModelFacts, PoolFacts, read_model, read_pool
 from littoral.core.world import ModelKey, World, key_of, selects
 
 

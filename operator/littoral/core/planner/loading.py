@@ -10,11 +10,11 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from littoral.core.optimizer.company import room, together
-from littoral.core.optimizer.demands import Demand, Option, Part
-from littoral.core.optimizer.outcome import SECOND_BEST, Group, Load, Outcome
-from littoral.core.optimizer.problem import CurrentServer, Problem
-from littoral.core.optimizer.yard import SLACK, Burden, Draft, Yard
+from littoral.core.planner.company import room, together
+from littoral.core.planner.demands import Demand, Option, Part
+from littoral.core.planner.outcome import SECOND_BEST, Group, Load, Outcome
+from littoral.core.planner.problem import CurrentServer, Problem
+from littoral.core.planner.yard import SLACK, Burden, Draft, Yard
 from littoral.core.world import ModelKey
 
 _CHEAPER: Final = 1 - 1e-6

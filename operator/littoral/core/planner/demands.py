@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 from zlib import crc32
 
-from littoral.core.optimizer.company import Habit, habit
-from littoral.core.optimizer.facts import ModelFacts, PoolFacts, VariantFacts
-from littoral.core.optimizer.problem import Problem
 from littoral.core.plan import Reason
+from littoral.core.planner.company import Habit, habit
+from littoral.core.planner.facts import ModelFacts, PoolFacts, VariantFacts
+from littoral.core.planner.problem import Problem
 from littoral.core.world import ModelKey
 
 _SLOWEST: Final = 1e-6

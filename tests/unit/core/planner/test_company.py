@@ -10,8 +10,8 @@ import pytest
 
 from littoral.core.capacity import BatchTime, max_rate
 from littoral.core.capacity.sharing import Tenant, fits
-from littoral.core.optimizer import Memo, RateKey, Service, Speed, build_problem, plan
 from littoral.core.plan import Plan
+from littoral.core.planner import Memo, RateKey, Service, Speed, build_problem, plan
 from littoral.core.world import ModelKey, World
 from tests.support.objects import model, node, pool, variant
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from littoral.core.optimizer.demands import Part
-from littoral.core.optimizer.yard import Draft
+from littoral.core.planner.demands import Part
+from littoral.core.planner.yard import Draft
 
 Group = tuple[str, str, str]
 """The servers that could be one: pool, namespace, device class."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from littoral.api.quantity import format_duration
-from littoral.core.optimizer.demands import Demand, unfit
-from littoral.core.optimizer.facts import ModelFacts, PoolFacts, SloFacts, VariantFacts
-from littoral.core.optimizer.problem import Problem
 from littoral.core.plan import Flow, Reason
+from littoral.core.planner.demands import Demand, unfit
+from littoral.core.planner.facts import ModelFacts, PoolFacts, SloFacts, VariantFacts
+from littoral.core.planner.problem import Problem
 
 _LONGEST = 3600.0
 """Seconds: what is said to take longer takes for ever."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from littoral.core.optimizer import RateKey, Speed, build_problem, plan
+from littoral.core.planner import RateKey, Speed, build_problem, plan
 from littoral.core.world import ModelKey, World
 from tests.support.objects import model, node, pool, slo, variant
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from littoral.core.optimizer.demands import Part
-from littoral.core.optimizer.loading import Loading
-from littoral.core.optimizer.outcome import Group, Outcome, full, lesser
-from littoral.core.optimizer.problem import CurrentServer, Problem
-from littoral.core.optimizer.relaxation import relax
+from littoral.core.planner.demands import Part
+from littoral.core.planner.loading import Loading
+from littoral.core.planner.outcome import Group, Outcome, full, lesser
+from littoral.core.planner.problem import CurrentServer, Problem
+from littoral.core.planner.relaxation import relax
 
 Seeds = Mapping[str, Sequence[CurrentServer]]
 Guide = Mapping[int, Mapping[int, float]]

@@ -12,10 +12,10 @@ import highspy
 import numpy as np
 
 from littoral.core.hardware import CPU
-from littoral.core.optimizer.demands import Part
-from littoral.core.optimizer.facts import SERVER_MEMORY, PoolFacts
-from littoral.core.optimizer.outcome import Group, preference
-from littoral.core.optimizer.problem import Problem
+from littoral.core.planner.demands import Part
+from littoral.core.planner.facts import SERVER_MEMORY, PoolFacts
+from littoral.core.planner.outcome import Group, preference
+from littoral.core.planner.problem import Problem
 
 _ITERATIONS_MOST: Final = 200_000
 """A bound on work and not on time, so that the same part gets the same answer on any machine."""

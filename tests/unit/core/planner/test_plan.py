@@ -10,8 +10,8 @@ import pytest
 
 from littoral.api.assignment import Assignment
 from littoral.api.model import ModelStatus
-from littoral.core.optimizer import Memo, RateKey, Speed, Tuning, build_problem, plan
 from littoral.core.plan import Plan, Reason
+from littoral.core.planner import Memo, RateKey, Speed, Tuning, build_problem, plan
 from littoral.core.world import ModelKey, World
 from tests.support.objects import model, node, pool, slo, variant
 
