@@ -80,7 +80,7 @@ class Flow:
     """How much of what arrives at a site for a Model goes to one pool.
 
     Attributes:
-        site: where the requests arrive; None where the Model is only to be present.
+        site: where the requests arrive; None where they arrive at no site, or the Model is only to be present.
         rate: requests/s.
         share: of the demand of this Model at this site, between 0 and 1.
         late: whether the SLO is not kept on this way: best effort.
