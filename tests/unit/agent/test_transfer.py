@@ -213,10 +213,10 @@ import asyncio, sys
 from pathlib import Path
 from littoral.agent.fetch import Fetcher
 from littoral.agent.progress import Progress
-from littoral.agent.sources import partial
+from littoral.agent.sources import transfer
 from littoral.api.serving import Artifact
 
-partial.SAVE = 0.0
+transfer.NOTE = 0.05
 uri, digest, ca, target = sys.argv[1:]
 fetcher = Fetcher(files_root=None, claims_root=Path("/nowhere"), ca_file=Path(ca))
 asyncio.run(fetcher.fetch(Artifact(uri=uri, digest=digest), Path(target), Progress()))

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -21,9 +20,6 @@ from littoral.agent import digest
 from littoral.agent.files import write_atomically
 
 log = logging.getLogger(__name__)
-
-SAVE = 3.0
-"""Seconds between two notes of how far it is: what a kill costs."""
 
 
 class PartialFile:
@@ -45,7 +41,7 @@ class PartialFile:
         self._lock = threading.Lock()
         self._hashing = threading.Lock()
         self._saving = threading.Lock()
-        self._saved = time.monotonic()
+        self._finished = False
         self._sha256 = hashlib.sha256()
         self._hashed = 0
         self._descriptor = os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -58,8 +54,14 @@ class PartialFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Note what is there, if it is not finished, and let go of the file."""
+        with self._saving:  # somebody else's note is being written
+            pass
         try:
-            if error is not None:
+            if not self._finished:
                 self.save()
         except OSError as failure:
             log.warning("what has come of %s is not noted for the next try: %s", self._target, failure.strerror)
@@ -112,8 +114,6 @@ class PartialFile:
                 self._hashing.release()
         with self._lock:
             self._done = _merged(self._done, start, start + len(view))
-        if time.monotonic() - self._saved > SAVE:
-            self.save()
 
     def catch_up(self, *, wait: bool = True) -> None:
         """Hash what is there without a hole from the start. It is read from the page cache as a rule.
@@ -143,7 +143,9 @@ class PartialFile:
     def finish(self) -> str:
         """The hex SHA-256 of the whole. The side file goes: the file is an ordinary file from now on."""
         self.catch_up()
-        self._side.unlink(missing_ok=True)
+        with self._saving:
+            self._finished = True
+            self._side.unlink(missing_ok=True)
         return self._sha256.hexdigest()
 
     def save(self) -> None:
@@ -151,12 +153,13 @@ class PartialFile:
         if self.version is None or not self._saving.acquire(blocking=False):
             return
         try:
+            if self._finished:
+                return
             with self._lock:
                 done = list(self._done)
             os.fdatasync(self._descriptor)
             content = {"source": self._identity, "version": self.version, "size": self.size, "done": done}
             write_atomically(self._side, json.dumps(content))
-            self._saved = time.monotonic()
         finally:
             self._saving.release()
 

@@ -1,6 +1,7 @@
 """From a source to a file, as fast as both allow and as often as it takes: ranges, resuming, the digest on the way."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -13,8 +14,13 @@ from littoral.agent.progress import Progress
 from littoral.agent.sources.limits import Limits, check_size, too_large
 from littoral.agent.sources.partial import PartialFile
 
+log = logging.getLogger(__name__)
+
 GAIN = 1 << 20
 """Bytes that a try must have brought for the next one to follow at once; with less, the reconcile loop waits first."""
+
+NOTE = 3.0
+"""Seconds between two notes of what is there: what a kill costs."""
 
 HASH_BEHIND = 8 << 20
 """Bytes that may be on disk without being hashed before a thread reads them again."""
@@ -87,7 +93,9 @@ class Transfer:
             ArtifactError: it is larger than the limit.
             FetchError: whatever the source raises. What has come is left, and noted in `partial.side_file(target)`.
         """
-        with await asyncio.to_thread(PartialFile, target, identity=source.identity) as file:
+        file = await asyncio.to_thread(PartialFile, target, identity=source.identity)
+        noting = asyncio.create_task(_note(file))
+        try:
             self.progress.received += file.received
             self.progress.total = self.progress.total or file.size
             anew = False
@@ -104,6 +112,9 @@ class Transfer:
                         raise
                     anew = True
             return await asyncio.to_thread(file.finish)
+        finally:
+            noting.cancel()
+            await asyncio.to_thread(file.close)
 
     async def _try(self, file: PartialFile, source: Source, *, folder: Path) -> None:
         """Ask for what is missing, from its start; if that is much, by several streams."""
@@ -182,6 +193,19 @@ class Transfer:
     def _begin(self, file: PartialFile, *, version: str | None, size: int | None) -> None:
         self.progress.received -= file.received
         file.begin(version=version, size=size)
+
+
+async def _note(file: PartialFile) -> None:
+    """Write down what is there from time to time. It is on disk then, which also spares the store a long wait."""
+    noted = file.received
+    while True:
+        await asyncio.sleep(NOTE)
+        if file.received != noted:
+            noted = file.received
+            try:
+                await asyncio.to_thread(file.save)
+            except OSError as error:  # a full disk is for whoever writes the bytes
+                log.debug("no note of %s: %s", file, error)
 
 
 async def together(*work: Coroutine[Any, Any, None]) -> None:
