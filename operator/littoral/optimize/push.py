@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -296,20 +297,28 @@ def _reason(body: bytes) -> str:
 
 
 @contextmanager
-def packed(paths: Sequence[Path], archive: str | None) -> Iterator[Sequence[Path]]:
-    """The paths as they are, or for `tar.zst` one archive of them, which is there until the block ends.
+def prepared(paths: Sequence[Path], *, archive: str | None, key: Path | None, name: str) -> Iterator[Sequence[Path]]:
+    """The paths to push instead: with a signature of their files, and for `tar.zst` as one archive of all.
+
+    Args:
+        key: private key (PEM) to sign with.
+        name: what the artifact is called.
 
     Raises:
-        OptimizeError: something in them has no place in an archive.
+        OptimizeError: the key is none, or something in the paths has no place in an artifact.
     """
-    if archive is None:
-        yield paths
-        return
-    import tempfile
-
     from littoral.optimize.pack import pack
 
     with tempfile.TemporaryDirectory(prefix="littoral-publish-") as scratch:
-        target = Path(scratch, f"{paths[0].resolve().stem}.{archive}")
-        pack(artifact_of(paths), target)
-        yield [target]
+        if key is not None:
+            from littoral.optimize.sign import FILE, load_key, sign
+
+            files = {layer.title: layer.hex for layer in artifact_of(paths).layers}
+            signature = Path(scratch, FILE)
+            signature.write_bytes(sign(files, load_key(key), name=name))
+            paths = [*paths, signature]
+        if archive is not None:
+            target = Path(scratch, f"{name}.{archive}")
+            pack(artifact_of(paths), target)
+            paths = [target]
+        yield paths

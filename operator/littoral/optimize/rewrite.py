@@ -1,32 +1,41 @@
-"""URIs of a Model's manifest, replaced in its text: comments and layout stay."""
+"""Artifacts of a Model's manifest, given new places in its text: comments and layout stay."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import yaml
 
 from littoral.optimize.errors import OptimizeError
 
 
-def with_uris(text: str, uris: Mapping[str, str]) -> tuple[str, int]:
-    """The manifests with the `uri` of each artifact whose `digest` is a key of `uris` replaced by its value.
+@dataclass(frozen=True, kw_only=True)
+class Location:
+    """What an artifact of a manifest shall be: where it is, and its digest there."""
+
+    uri: str
+    digest: str
+
+
+def relocated(text: str, places: Mapping[str, Location]) -> tuple[str, int]:
+    """The manifests with each artifact whose `digest` is a key of `places` where that says.
 
     Returns:
-        The text, and how many artifacts there are whose URI is now as wanted.
+        The text, and how many artifacts there are that are now as wanted.
 
     Raises:
         OptimizeError: it is not YAML.
     """
-    try:
-        documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        raise OptimizeError(f"not YAML: {error}") from error
-    found = [
-        (uri, uris[digest.value]) for root in documents for uri, digest in _artifacts(root) if digest.value in uris
+    found = [(uri, digest, places[digest.value]) for uri, digest in _read(text) if digest.value in places]
+    changes = [
+        change
+        for uri, digest, place in found
+        for change in ((uri, place.uri), (digest, place.digest))
+        if change[0].value != change[1]
     ]
-    for uri, wanted in sorted(found, key=lambda it: it[0].start_mark.index, reverse=True):
-        text = f"{text[: uri.start_mark.index]}{_scalar(wanted)}{text[uri.end_mark.index :]}"
+    for node, wanted in sorted(changes, key=lambda change: change[0].start_mark.index, reverse=True):
+        text = f"{text[: node.start_mark.index]}{_scalar(wanted)}{text[node.end_mark.index :]}"
     return text, len(found)
 
 
@@ -36,11 +45,14 @@ def digests(text: str) -> set[str]:
     Raises:
         OptimizeError: it is not YAML.
     """
+    return {digest.value for _, digest in _read(text)}
+
+
+def _read(text: str) -> list[tuple[yaml.ScalarNode, yaml.ScalarNode]]:
     try:
-        documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+        return [pair for root in yaml.compose_all(text, Loader=yaml.SafeLoader) for pair in _artifacts(root)]
     except yaml.YAMLError as error:
         raise OptimizeError(f"not YAML: {error}") from error
-    return {digest.value for root in documents for _, digest in _artifacts(root)}
 
 
 def _artifacts(node: yaml.Node | None) -> Iterator[tuple[yaml.ScalarNode, yaml.ScalarNode]]:

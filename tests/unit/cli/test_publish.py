@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,23 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
-from littoral.agent import digest
+from littoral.agent import archive, digest
+from littoral.agent.errors import FetchError, SignatureError
 from littoral.agent.fetch import Fetcher
 from littoral.agent.progress import Progress
+from littoral.agent.store import Entry
+from littoral.agent.verify import Policy, Verifier
 from littoral.api.model import VariantArtifact
-from littoral.api.serving import Artifact
+from littoral.api.serving import Artifact, ServedModel
 from littoral.cli.main import main
 from littoral.optimize.errors import OptimizeError
 from littoral.optimize.push import artifact_of, destination, manifest_of
@@ -104,12 +116,116 @@ def test_a_directory_of_one_file_is_that_file(registry: Registry, network: Path,
     assert registry.pull(block, tmp_path / "pulled") == block["digest"]
 
 
-def test_an_archive_is_one_file(registry: Registry, intermediate: Path, tmp_path: Path) -> None:
+def test_an_archive_is_unpacked_by_the_agent(registry: Registry, intermediate: Path, tmp_path: Path) -> None:
     place = f"oci://{registry.host}/shop/packed:v1"
     block = printed(registry.publish(str(intermediate), place, "--archive", "tar.zst"))["artifact"]
+    assert block["uri"] == f"{place}.tar.zst"
     assert block == printed(registry.publish(str(intermediate), place, "--archive", "tar.zst"))["artifact"]
     assert registry.pull(block, tmp_path / "pulled") == block["digest"]
-    assert (tmp_path / "pulled").read_bytes().startswith(b"\x28\xb5\x2f\xfd"), "zstd's magic number"
+    packing = archive.compression(Artifact.parse(block).path)
+    assert packing == "zstd"
+    files = archive.unpack(tmp_path / "pulled", tmp_path / "unpacked", threading.Event(), packing=packing)
+    assert digest.of_manifest(files) == digest.of_directory(intermediate)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A key to sign with, and an agent that has the public one."""
+
+    folder: Path
+    key: ec.EllipticCurvePrivateKey
+
+    def file(self, password: str = "") -> str:
+        """The private key."""
+        hidden = BestAvailableEncryption(password.encode()) if password else NoEncryption()
+        path = self.folder / "release.pem"
+        path.write_bytes(self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, hidden))
+        return str(path)
+
+    def check(self, pulled: Path) -> None:
+        """By the agent, which knows the key; raises SignatureError."""
+        public = self.folder / "keys/release/cosign.pub"
+        public.parent.mkdir(parents=True, exist_ok=True)
+        public.write_bytes(self.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        model = ServedModel.parse({
+            "name": "digits", "variant": "onnx-cpu", "backend": "onnxruntime",
+            "artifact": {"uri": "oci://registry.example/x", "digest": f"sha256:{digest.of_path(pulled)}"},
+            "verification": {"publicKeySecretRef": {"name": "release"}},
+        })  # fmt: skip
+
+        async def nothing(artifact: Artifact, target: Path) -> None:
+            raise FetchError("no signature is fetched")
+
+        verifier = Verifier(policy=Policy.OFF, fetch=nothing, kept=self.folder / "kept", keys_root=self.folder / "keys")
+        asyncio.run(verifier.check(model, Entry(name=digest.of_path(pulled), path=pulled, bytes=0)))
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Release:
+    return Release(tmp_path, ec.generate_private_key(ec.SECP256R1()))
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda curve: curve.name)
+@pytest.mark.parametrize("what", ["digits.onnx", "openvino-int8"])
+def test_the_agent_accepts_what_is_signed(
+    registry: Registry, network: Path, intermediate: Path, tmp_path: Path, what: str, curve: ec.EllipticCurve
+) -> None:
+    release = Release(tmp_path, ec.generate_private_key(curve))
+    place = f"oci://{registry.host}/signed/{what}:v1"
+    block = printed(registry.publish(str(tmp_path / what), place, "--sign", release.file()))["artifact"]
+    assert registry.pull(block, tmp_path / "pulled") == block["digest"]
+    release.check(tmp_path / "pulled")
+    with pytest.raises(SignatureError, match="not made with this key"):
+        Release(tmp_path, ec.generate_private_key(curve)).check(tmp_path / "pulled")
+    (tmp_path / "pulled" / ("model.bin" if what == "openvino-int8" else what)).write_bytes(b"another")
+    with pytest.raises(SignatureError, match="is another file"):
+        release.check(tmp_path / "pulled")
+
+
+def test_the_same_key_gives_the_same_digest(registry: Registry, network: Path, release: Release) -> None:
+    arguments = (str(network), f"oci://{registry.host}/signed/same:v1", "--sign", release.file())
+    first, second = (printed(registry.publish(*arguments))["artifact"] for _ in range(2))
+    assert first == second
+
+
+def test_a_signature_is_part_of_the_archive(
+    registry: Registry, intermediate: Path, release: Release, tmp_path: Path
+) -> None:
+    place = f"oci://{registry.host}/signed/packed:v1"
+    arguments = ("--archive", "tar.zst", "--sign", release.file())
+    block = printed(registry.publish(str(intermediate), place, *arguments))["artifact"]
+    registry.pull(block, tmp_path / "pulled")
+    archive.unpack(tmp_path / "pulled", tmp_path / "unpacked", threading.Event(), packing="zstd")
+    release.check(tmp_path / "unpacked")
+
+
+def test_a_manifest_gets_the_digest_of_what_is_signed(
+    registry: Registry, network: Path, release: Release, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "model.yaml"
+    before = {"uri": "file:///models/digits.onnx", "digest": f"sha256:{digest.of_file(network)}"}
+    manifest.write_text(yaml.safe_dump({"artifact": before}))
+    arguments = ("--sign", release.file(), "-f", str(manifest))
+    block = printed(registry.publish(str(network), f"oci://{registry.host}/signed/m:v1", *arguments))["artifact"]
+    assert yaml.safe_load(manifest.read_text()) == {"artifact": block}
+    assert block["digest"] != before["digest"]
+
+
+def test_an_encrypted_key(registry: Registry, network: Path, release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = (str(network), f"oci://{registry.host}/signed/secret:v1", "--sign", release.file("open sesame"))
+    monkeypatch.delenv("LITTORAL_KEY_PASSWORD", raising=False)
+    assert "is encrypted: set LITTORAL_KEY_PASSWORD" in registry.publish(*arguments).stderr
+    monkeypatch.setenv("LITTORAL_KEY_PASSWORD", "wrong")
+    assert "LITTORAL_KEY_PASSWORD is wrong" in registry.publish(*arguments).stderr
+    monkeypatch.setenv("LITTORAL_KEY_PASSWORD", "open sesame")
+    assert registry.publish(*arguments).exit_code == 0
+
+
+def test_what_is_no_key_is_said(registry: Registry, network: Path, release: Release, tmp_path: Path) -> None:
+    place = f"oci://{registry.host}/signed/none:v1"
+    assert "is not a private key in PEM" in registry.publish(str(network), place, "--sign", str(network)).stderr
+    other = Release(tmp_path, ec.generate_private_key(ec.SECP256K1()))
+    assert "not a key on a curve" in registry.publish(str(network), place, "--sign", other.file()).stderr
 
 
 def test_what_is_there_is_not_sent_again(registry: Registry, network: Path) -> None:
