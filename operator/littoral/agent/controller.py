@@ -12,7 +12,7 @@ from littoral.agent.config import ConfigFile
 from littoral.agent.errors import AgentError, FetchError, LoadError, TritonError
 from littoral.agent.failures import reason_of
 from littoral.agent.fetch import Fetcher, redacted
-from littoral.agent.layout import install
+from littoral.agent.layout import fingerprint, install
 from littoral.agent.memory import Memory
 from littoral.agent.metrics import Metrics
 from littoral.agent.progress import Progress, Shown
@@ -21,6 +21,7 @@ from littoral.agent.repository import Installed, Repository
 from littoral.agent.status import Board, describe
 from littoral.agent.store import Store
 from littoral.agent.triton import Observation, Triton, VersionState
+from littoral.agent.verify import Verifier
 from littoral.api.serving import ModelStatus, ServedModel, TritonStatus
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class Controller:
         config: ConfigFile,
         fetcher: Fetcher,
         store: Store,
+        verifier: Verifier,
         repository: Repository,
         memory: Memory,
         triton: Triton,
@@ -81,6 +83,7 @@ class Controller:
         self._config = config
         self._fetcher = fetcher
         self._store = store
+        self._verifier = verifier
         self._repository = repository
         self._memory = memory
         self._triton = triton
@@ -168,6 +171,11 @@ class Controller:
             {archive.entry_name(model.artifact) for model in models}.union(*map(self._entries, versions))
         )
 
+    def _ready(self, model: ServedModel) -> bool:
+        """Whether its artifact is in the cache, with the right digest and signature."""
+        entry = self._store.get(archive.entry_name(model.artifact))
+        return entry is not None and self._verifier.accepts(model, entry)
+
     def _entries(self, version: Installed) -> set[str]:
         """The entries of the cache that a version is made of."""
         return {name for path in version.links.values() if (name := self._store.name_of(path)) is not None}
@@ -187,7 +195,7 @@ class Controller:
             name=name,
             now=time.monotonic(),
             wanted=track.wanted,
-            cached=track.wanted is not None and self._store.get(archive.entry_name(track.wanted.artifact)) is not None,
+            cached=track.wanted is not None and self._ready(track.wanted),
             installed=self._installed.get(name, ()),
             live=self._observation.live,
             versions=self._observation.models.get(name, {}),
@@ -259,16 +267,18 @@ class Controller:
 
     async def _fetch(self, track: _Track) -> None:
         assert track.wanted is not None
-        artifact, track.progress, track.shown = track.wanted.artifact, Progress(), Shown()
+        wanted, track.progress, track.shown = track.wanted, Progress(), Shown()
+        artifact = wanted.artifact
         async with self._fetch_slots:
             with self._metrics.fetching(track.progress):
                 try:
-                    await self._store.ensure(
+                    entry = await self._store.ensure(
                         archive.entry_name(artifact),
                         lambda target: self._fetcher.fetch(artifact, target, track.progress),
                         progress=track.progress,
                         unpack=archive.unpacker(artifact),
                     )
+                    await self._verifier.check(wanted, entry)
                 except AgentError as error:
                     raise FetchError(f"{redacted(artifact.uri)}: {error}") from error
         track.failure = None
@@ -279,6 +289,20 @@ class Controller:
             return
         self._write(name, (version,))
         log.info("%s: what served before serves until the wanted artifact is there", name)
+
+    async def _vouch(self, track: _Track, version: Installed) -> None:
+        """See that a version may be loaded. The signature of what served before was looked at when it was wanted.
+
+        Raises:
+            FetchError: it is not in the cache, or not whole.
+            SignatureError: it is what is wanted, and not signed as it must be.
+        """
+        if not await self._whole(version):
+            raise FetchError("the artifact in the cache is damaged or gone")
+        if track.wanted is not None and fingerprint(track.wanted) == version.fingerprint:
+            entry = self._store.get(archive.entry_name(track.wanted.artifact))
+            if entry is not None:
+                await self._verifier.check(track.wanted, entry)
 
     async def _whole(self, version: Installed) -> bool:
         """Whether all that a version is made of is in the cache, hashed since this process began."""
@@ -297,9 +321,11 @@ class Controller:
 
     async def _load(self, name: str, track: _Track, version: Installed) -> None:
         async with self._load_slots:
-            if not await self._whole(version):
+            try:
+                await self._vouch(track, version)
+            except AgentError:
                 self._withdraw(name, version)
-                raise FetchError("the artifact in the cache is damaged or gone")
+                raise
             # Triton loads the newest version that it finds, with the configuration that it finds.
             self._write(name, [it for it in self._installed[name] if it.version <= version.version])
             try:

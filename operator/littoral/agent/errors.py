@@ -10,6 +10,10 @@ class ArtifactError(AgentError):
     """The artifact is not what was asked for, or not something that the agent fetches."""
 
 
+class SignatureError(ArtifactError):
+    """The artifact is not signed by whom it must be."""
+
+
 class FetchError(AgentError):
     """The artifact could not be brought here (yet)."""
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from littoral.agent.errors import AgentError, ArtifactError, FetchError, LoadError, TritonError
-from littoral.agent.store import DigestError
+from littoral.agent.errors import AgentError, ArtifactError, FetchError, LoadError, SignatureError, TritonError
+from littoral.agent.store import DigestError, NoSpace
 from littoral.api.serving import FailureReason
 
 # The first that fits: a wrong digest is a special case of a wrong artifact.
 _REASONS: Final = (
     (DigestError, FailureReason.DIGEST_MISMATCH),
+    (SignatureError, FailureReason.SIGNATURE_INVALID),
     (ArtifactError, FailureReason.UNSUPPORTED),
+    (NoSpace, FailureReason.STORAGE_FAILED),
     (FetchError, FailureReason.FETCH_FAILED),
     (LoadError, FailureReason.LOAD_FAILED),
     (TritonError, FailureReason.TRITON_UNAVAILABLE),

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aiohttp import web
@@ -14,12 +14,15 @@ from littoral.agent.fetch import Fetcher
 from littoral.agent.http import Report
 from littoral.agent.memory import Memory
 from littoral.agent.metrics import Metrics
+from littoral.agent.progress import Progress
 from littoral.agent.repository import Repository
 from littoral.agent.sources.limits import Limits
 from littoral.agent.sources.pace import Pace
 from littoral.agent.status import Board
 from littoral.agent.store import Quota, Store
 from littoral.agent.triton import Triton
+from littoral.agent.verify import Policy, Verifier
+from littoral.agent.verify.bundle import LARGEST
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,9 @@ class Options:
     claims_root: Path
     credentials_root: Path | None
     ca_file: Path | None
+    signature_policy: Policy
+    keys_root: Path | None
+    sigstore_trusted_root: Path | None
     max_bytes: int
     bandwidth: float | None
     drain: float
@@ -49,17 +55,27 @@ async def run(options: Options) -> None:
     """Run the agent until it is told to stop and Triton is gone."""
     board, metrics = Board(), Metrics()
     store = Store(options.cache, quota=options.cache_quota)
+    fetcher = Fetcher(
+        files_root=options.files_root,
+        claims_root=options.claims_root,
+        credentials_root=options.credentials_root,
+        ca_file=options.ca_file,
+        limits=Limits(max_bytes=options.max_bytes, pace=Pace(options.bandwidth)),
+    )
+    signatures = replace(fetcher, limits=replace(fetcher.limits, max_bytes=LARGEST))
+    verifier = Verifier(
+        policy=options.signature_policy,
+        fetch=lambda artifact, target: signatures.fetch(artifact, target, Progress()),
+        kept=options.cache / "signatures",
+        keys_root=options.keys_root,
+        trusted_root=options.sigstore_trusted_root,
+    )
     async with Triton(http=options.triton, grpc=options.triton_grpc) as triton:
         controller = Controller(
             config=ConfigFile(options.config, saved=options.state / "server.json"),
-            fetcher=Fetcher(
-                files_root=options.files_root,
-                claims_root=options.claims_root,
-                credentials_root=options.credentials_root,
-                ca_file=options.ca_file,
-                limits=Limits(max_bytes=options.max_bytes, pace=Pace(options.bandwidth)),
-            ),
+            fetcher=fetcher,
             store=store,
+            verifier=verifier,
             repository=Repository(options.repository),
             memory=Memory(options.state / "served.json"),
             triton=triton,

@@ -93,6 +93,11 @@ class View:
         return self.current is not None and self.versions.get(self.current.version) is VersionState.READY and self.live
 
     @property
+    def refused(self) -> bool:
+        """Whether what is wanted was found not to be signed as it must be, though it may serve from before."""
+        return self.failure is not None and self.failure.reason is FailureReason.SIGNATURE_INVALID
+
+    @property
     def pausing(self) -> bool:
         """Whether the last attempt failed, and it is too early for another."""
         return self.failure is not None and self.now < self.failure.retry_at

@@ -30,7 +30,7 @@ def describe(
     """
     state, message = _state(view, doing, progress)
     serving = view.serving
-    failure = None if view.wanted is None or view.fulfilled else view.failure
+    failure = None if view.wanted is None or (view.fulfilled and not view.refused) else view.failure
     return ModelStatus(
         name=view.name,
         variant=variant,
@@ -50,7 +50,7 @@ def describe(
 def _state(view: View, doing: Action | None, progress: Shown | None) -> tuple[ModelState, str]:
     if view.wanted is None:
         return ModelState.UNLOADING, ""
-    if view.fulfilled:
+    if view.fulfilled and not view.refused:
         return ModelState.READY, ""
     if view.failure is not None:
         return _failed(view, view.failure)

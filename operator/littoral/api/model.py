@@ -16,14 +16,13 @@ from littoral.api.meta import (
     Message,
     NodeSelector,
     ObjectMeta,
-    ObjectName,
     Resource,
     ServiceName,
 )
 from littoral.api.nodepool import Tier
 from littoral.api.quantity import Decimal, PositiveDuration, PositiveQuantity, Ratio
 from littoral.api.rules import ListMap, Rule
-from littoral.api.serving import Artifact, Backend, ModelState, Parameter
+from littoral.api.serving import Artifact, Backend, ModelState, Parameter, Verification
 
 
 def _uri_rule(*, where: str, must: str, message: str) -> Rule:
@@ -134,41 +133,6 @@ class Variant(ApiModel):
         ),
     ] = Field(default_factory=dict)
     """Parameters that Triton hands to the backend (config.pbtxt), as strings. Example: {intra_op_thread_count: "2"}."""
-
-
-class SecretKeyReference(ApiModel):
-    """Names one key of a Secret in the same namespace."""
-
-    name: ObjectName
-    """Name of the Secret, in the Model's namespace."""
-    key: str = Field(default="cosign.pub", min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")
-    """Key of the Secret that holds the PEM public key."""
-
-
-class SigningIdentity(ApiModel):
-    """Who must have signed, as a Sigstore certificate states it."""
-
-    issuer: str = Field(min_length=1, max_length=2048, pattern=r"^https://\S+$")
-    """OpenID Connect issuer that vouched for the signer. Example: https://accounts.example.com."""
-    subject: str = Field(min_length=1, max_length=2048)
-    """The signer, as the issuer names it. Example: release@example.com."""
-
-
-class Verification(ApiModel):
-    """Whose signature every artifact must carry."""
-
-    public_key_secret_ref: SecretKeyReference | None = None
-    """Secret with the public key that must have signed."""
-    identity: SigningIdentity | None = None
-    """Identity that must have signed without a key (Sigstore)."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel="has(self.publicKeySecretRef) != has(self.identity)",
-            holds=lambda it: (it.public_key_secret_ref is None) != (it.identity is None),
-            message="set exactly one of publicKeySecretRef and identity",
-        ),
-    )
 
 
 class Scaling(ApiModel):

@@ -7,13 +7,13 @@ The site role writes a `ServerConfig` into the server's ConfigMap; the agent ans
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from littoral.api.base import ApiModel
 from littoral.api.meta import DnsLabel, ObjectName, ServiceName
-from littoral.api.rules import ListMap
+from littoral.api.rules import ListMap, Rule
 
 DIGEST_PATTERN = r"^sha256:[a-f0-9]{64}$"
 
@@ -41,6 +41,8 @@ class FailureReason(StrEnum):
 
     FETCH_FAILED = "FetchFailed"
     DIGEST_MISMATCH = "DigestMismatch"
+    # It is not signed as it must be.
+    SIGNATURE_INVALID = "SignatureInvalid"
     # The artifact, or where it is said to be, is nothing that this agent serves.
     UNSUPPORTED = "Unsupported"
     LOAD_FAILED = "LoadFailed"
@@ -101,6 +103,41 @@ class Artifact(ApiModel):
         return rest if self.scheme == "file" else rest.partition("/")[2]
 
 
+class SecretKeyReference(ApiModel):
+    """Names one key of a Secret in the same namespace."""
+
+    name: ObjectName
+    """Name of the Secret, in the Model's namespace."""
+    key: str = Field(default="cosign.pub", min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")
+    """Key of the Secret that holds the PEM public key."""
+
+
+class SigningIdentity(ApiModel):
+    """Who must have signed, as a Sigstore certificate states it."""
+
+    issuer: str = Field(min_length=1, max_length=2048, pattern=r"^https://\S+$")
+    """OpenID Connect issuer that vouched for the signer. Example: https://accounts.example.com."""
+    subject: str = Field(min_length=1, max_length=2048)
+    """The signer, as the issuer names it. Example: release@example.com."""
+
+
+class Verification(ApiModel):
+    """Whose signature every artifact must carry."""
+
+    public_key_secret_ref: SecretKeyReference | None = None
+    """Secret with the public key that must have signed."""
+    identity: SigningIdentity | None = None
+    """Identity that must have signed without a key (Sigstore)."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="has(self.publicKeySecretRef) != has(self.identity)",
+            holds=lambda it: (it.public_key_secret_ref is None) != (it.identity is None),
+            message="set exactly one of publicKeySecretRef and identity",
+        ),
+    )
+
+
 class ServedModel(ApiModel):
     """One model of a server."""
 
@@ -114,6 +151,8 @@ class ServedModel(ApiModel):
     """What is loaded."""
     parameters: dict[str, Parameter] = Field(default_factory=dict, max_length=64)
     """Parameters that Triton hands to the backend (config.pbtxt)."""
+    verification: Verification | None = None
+    """Signature that the agent checks before it loads the artifact; absent: the digest alone is checked."""
 
 
 class ServerConfig(ApiModel):

@@ -95,6 +95,19 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     "--credentials-root", type=_FOLDER, help="Where the Secrets that artifacts name are mounted, one folder each."
 )
 @click.option("--ca-file", type=_FILE, help="Certificate authorities to trust besides the system's (PEM).")
+@click.option(
+    "--signature-policy",
+    type=click.Choice(["Off", "Warn", "Require"]),
+    default="Off",
+    show_default=True,
+    help="What becomes of a Model that asks for no signature.",
+)
+@click.option("--keys-root", type=_FOLDER, help="Where the Secrets with public keys are mounted, one folder each.")
+@click.option(
+    "--sigstore-trusted-root",
+    type=_FILE,
+    help="Whose certificates and logs are believed (trusted_root.json).  [default: the public Sigstore's]",
+)
 @click.option("--max-bytes", type=click.IntRange(min=1), default=64 << 30, help="The largest artifact that is fetched.")
 @click.option(
     "--bandwidth",
@@ -105,13 +118,16 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     "--drain", type=Duration(), default="5s", help="Time between the report that a model is going and its unloading."
 )
 @click.option("--log-format", type=click.Choice(["json", "text"]), default="json", help="Form of the log lines.")
-def agent(log_format: str, cache: Path, state: Path | None, **options: object) -> None:
+def agent(log_format: str, cache: Path, state: Path | None, signature_policy: str, **options: object) -> None:
     """Keep the Triton beside this process at its desired state.
 
     Each option can be given as an environment variable LITTORAL_AGENT_<OPTION>.
     """
     from littoral.agent import logs
     from littoral.agent.main import Options, run
+    from littoral.agent.verify import Policy
 
     logs.configure(log_format)
-    asyncio.run(run(Options(cache=cache, state=state or cache / "state", **options)))  # type: ignore[arg-type]
+    policy = Policy(signature_policy)
+    state = state or cache / "state"
+    asyncio.run(run(Options(cache=cache, state=state, signature_policy=policy, **options)))  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from littoral.agent import main
 from littoral.agent.store import Quota
+from littoral.agent.verify import Policy
 from littoral.cli.agent import Duration, agent
 
 
@@ -52,6 +53,9 @@ def test_options_and_defaults(started: list[main.Options]) -> None:
         "max_bytes": 64 * 2**30,
         "bandwidth": None,
         "cache_quota": Quota(),
+        "signature_policy": Policy.OFF,
+        "keys_root": None,
+        "sigstore_trusted_root": None,
         "drain": 60.0,
     }
     assert started == [main.Options(**expected)]

@@ -77,6 +77,32 @@ MODELS = f"{FIRST}.models"
 accepts(MODELS, [], [served(name=f"m{n}") for n in range(256)])
 refuses(MODELS, [served(name=f"m{n}") for n in range(257)], says="must have at most 256 items")
 refuses(MODELS, [served(), served()], says="Duplicate value", at=f"{MODELS}[1]")
+
+VERIFICATION = f"{MODELS}[0].verification"
+KEY, IDENTITY = f"{VERIFICATION}.publicKeySecretRef", f"{VERIFICATION}.identity"
+SIGNER = {"issuer": "https://accounts.example.com", "subject": "release@example.com"}
+ONE = "set exactly one of publicKeySecretRef and identity"
+accepts(VERIFICATION, {"publicKeySecretRef": {"name": "release-key"}}, {"identity": SIGNER})
+refuses(VERIFICATION, {}, {"publicKeySecretRef": {"name": "release-key"}, "identity": SIGNER}, says=ONE)
+refuses(VERIFICATION, {"publicKeySecretRef": {}}, says="Required value", at=f"{KEY}.name")
+KEYED = Table(
+    Assignment,
+    assignment(servers=[server(models=[served(verification={"publicKeySecretRef": {"name": "release-key"}})])]),
+    TABLE.cases,
+)
+KEYED.refuses(f"{KEY}.name", "Release", "../key", says="should match")
+KEYED.refuses(f"{KEY}.name", "a" * 254, says="Too long")
+KEYED.refuses(f"{KEY}.key", "a/b", says="should match")
+KEYED.refuses(f"{KEY}.key", "", says="at least 1 chars long")
+KEYED.refuses(f"{KEY}.key", "a" * 254, says="Too long")
+SIGNED = Table(
+    Assignment, assignment(servers=[server(models=[served(verification={"identity": SIGNER})])]), TABLE.cases
+)
+for part in ("issuer", "subject"):
+    SIGNED.refuses(f"{IDENTITY}.{part}", ABSENT, says="Required value")
+    SIGNED.refuses(f"{IDENTITY}.{part}", "", says="at least 1 chars long")
+    SIGNED.refuses(f"{IDENTITY}.{part}", "https://" + "a" * 2041, says="Too long")
+SIGNED.refuses(f"{IDENTITY}.issuer", "accounts.example.com", says="should match")
 for required in ("name", "variant", "backend", "artifact"):
     refuses(f"{MODELS}[0].{required}", ABSENT, says="Required value")
 refuses(f"{MODELS}[0].name", "9digits", says="should match")
