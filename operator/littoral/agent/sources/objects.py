@@ -5,6 +5,7 @@ credentials count: only those of the Secret that the artifact names. Those of th
 metadata service would give to anybody, are a tenant's no more than another tenant's are.
 """
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -126,24 +127,28 @@ class ObjectSource:
     @asynccontextmanager
     async def open(self, *, start: int = 0, stop: int | None = None, version: str | None = None) -> AsyncIterator[Part]:
         """See `transfer.Source`."""
+        options: GetOptions = {"if_match": version} if version is not None else {}
+        if stop is not None:
+            options["range"] = (start, stop)
+        elif start > 0:
+            options["range"] = {"offset": start}
+        result = await self._get(options, whole=start == 0)
+        if result is None:
+            yield Part(start=0, stop=0, size=0, version=None, chunks=_nothing())
+            return
+        begin, end = result.range
+        chunks = _chunks(result, self.limits.pace.chunk(digest.CHUNK))
+        yield Part(start=begin, stop=end, size=result.meta["size"], version=result.meta["e_tag"], chunks=chunks)
+
+    async def _get(self, options: "GetOptions", *, whole: bool) -> "GetResult | None":
+        """The answer; None if the object is empty: it has no first byte to give."""
         with _explained(self.whose):
-            options: GetOptions = {"if_match": version} if version is not None else {}
-            if stop is not None:
-                options["range"] = (start, stop)
-            elif start > 0:
-                options["range"] = {"offset": start}
             try:
-                result = await obstore.get_async(self.store, self.key, options=options)
+                return await obstore.get_async(self.store, self.key, options=options)
             except exceptions.GenericError:
-                # An empty object has no first byte to give.
-                if start > 0 or (await obstore.head_async(self.store, self.key))["size"] > 0:
+                if not whole or (await obstore.head_async(self.store, self.key))["size"] > 0:
                     raise
-                yield Part(start=0, stop=0, size=0, version=None, chunks=_nothing())
-                return
-            begin, end = result.range
-            meta = result.meta
-            chunks = _chunks(result, self.limits.pace.chunk(digest.CHUNK))
-            yield Part(start=begin, stop=end, size=meta["size"], version=meta["e_tag"], chunks=chunks)
+        return None
 
 
 async def _chunks(result: "GetResult", size: int) -> AsyncIterator[memoryview]:
@@ -164,7 +169,7 @@ def _explained(whose: str) -> Iterator[None]:
     """What obstore raises, in words for people; its own hold the whole answer and the settings of its retries."""
     try:
         yield
-    except exceptions.NotFoundError as error:
+    except (exceptions.NotFoundError, FileNotFoundError) as error:
         raise FetchError("the store has no such object, or no such bucket") from error
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
         raise FetchError(f"the store refuses to give it ({whose})") from error
@@ -185,7 +190,12 @@ def _valid(secret: Secret | None) -> Iterator[None]:
 
 
 def _reason(text: str) -> str:
-    return text.splitlines()[0]
+    """What went wrong, out of a text that ends with the whole error as Rust prints it."""
+    first = text.splitlines()[0].rpartition(" - ")[2]
+    if untrusted := re.search(r"InvalidCertificate\(\s*(\w+)", text):
+        return f"its certificate is not trusted: {untrusted[1]}"
+    cause = re.search(r'(?:message|error): "([^"]+)"', text)
+    return f"{first}: {cause[1]}" if cause is not None else first
 
 
 def _client(ca_file: Path | None, limits: Limits, *, plain: bool) -> "ClientConfig":
