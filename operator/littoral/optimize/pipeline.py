@@ -240,7 +240,7 @@ def _outcome(target: Target, made: Made | str) -> Outcome:
 
 
 def _with_speeds(outcomes: Iterable[Outcome], work: _Work) -> list[Outcome]:
-    """Those for the CPU with their speeds; all in an order that has the fastest of a class first."""
+    """Those for the CPU with their speeds; of a class the fastest first, and what was refused last."""
     outcomes = list(outcomes)
     here = {
         outcome.target.name: outcome.made.path
@@ -257,8 +257,9 @@ def _with_speeds(outcomes: Iterable[Outcome], work: _Work) -> list[Outcome]:
         outcomes = [replace(outcome, speed=speeds.get(outcome.target.name)) for outcome in outcomes]
     classes = list(dict.fromkeys(outcome.target.device for outcome in outcomes))
 
-    def rank(outcome: Outcome) -> tuple[int, float]:
-        return classes.index(outcome.target.device), outcome.speed[1].quantile(0.5) if outcome.speed else 0.0
+    def rank(outcome: Outcome) -> tuple[int, bool, float]:
+        p50 = outcome.speed[1].quantile(0.5) if outcome.speed else 0.0
+        return classes.index(outcome.target.device), not outcome.accepted, p50
 
     return sorted(outcomes, key=rank)
 

@@ -137,6 +137,7 @@ def test_what_lost_too_much_is_refused(network: Network, tmp_path: Path, monkeyp
         network, targets, calibration=test, test=labelled, settings=settings, artifacts=tmp_path / "artifacts"
     )
     refused = {it.target.name: it.refusal for it in report.outcomes}
+    assert list(refused) == ["onnx-fp32-cpu", "onnx-int8-cpu"], "what was refused comes last"
     assert refused["onnx-fp32-cpu"] == ""
     assert "below the original's 1.0000, and 0.01 is allowed (static)" in refused["onnx-int8-cpu"]
     assert [path.name for path in (tmp_path / "artifacts").iterdir()] == ["onnx-fp32"]
