@@ -184,3 +184,19 @@ async def test_a_grpc_error_that_is_the_servers_counts_as_a_failure(gateway: Gat
             await client.ModelInfer(INFER)
     demand = (await gateway.until_demand(lambda it: it.demand.arrived == 2)).demand
     assert (demand.failed, demand.latency.count) == (1, 1)
+
+
+async def test_without_another_server_a_client_is_told(gateway: Gateway, victims: Victims) -> None:
+    a, _ = victims
+    await gateway.apply(gateway.route(a))
+    await a.close()
+    asking = [asyncio.create_task(gateway.infer()) for _ in range(3)]
+    await a.holds(3)
+    a.kill()
+    for each in asking:
+        answer = await each
+        assert (answer.status, answer.headers.get("Retry-After")) == (503, "1")
+    for _ in range(10):
+        assert (await gateway.infer()).status == 503
+    demand = (await gateway.until_demand(lambda it: it.demand.arrived == 13)).demand
+    assert demand.refused + demand.failed == 13

@@ -81,7 +81,7 @@ async def test_a_limit_changes_without_a_reload(gateway: Gateway, servers: Serve
             after = await gateway.apply(gateway.route(here, next_to=cloud, rate="20", budget="50ms"))
             assert (await gateway.infer()).server == "c"  # 20/s * 50 ms = 1
     assert after.haproxy.pid == before.haproxy.pid
-    assert next(it.limit for it in after.models) == 1
+    await gateway.until_demand(lambda it: it.limit == 1)
 
 
 async def test_with_the_uplink_down_requests_wait_here(gateway: Gateway, servers: Servers) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -21,6 +23,12 @@ class Certificates:
 
     own: str
     authorities: str
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-1 of this gateway's certificate (DER, hexadecimal)."""
+        body = self.own.split("-----BEGIN CERTIFICATE-----")[1].split("-----END CERTIFICATE-----")[0]
+        return hashlib.sha1(base64.b64decode(body), usedforsecurity=False).hexdigest()
 
 
 class CertificateFolder:
@@ -53,6 +61,7 @@ class CertificateFolder:
 
 def _pem(file: Path) -> str:
     blocks = re.findall(r"-----BEGIN ([A-Z ]+)-----\n(.+?)\n-----END \1-----", file.read_text(), re.DOTALL)
-    if not blocks:
-        raise ValueError(f"{file.name} holds no PEM")
+    wanted = "PRIVATE KEY" if file.suffix == ".key" else "CERTIFICATE"
+    if not any(kind.endswith(wanted) for kind, _ in blocks):
+        raise ValueError(f"{file.name} holds no {wanted.lower()}")
     return "".join(f"-----BEGIN {kind}-----\n{body}\n-----END {kind}-----\n" for kind, body in blocks)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import hashlib
 import logging
 import time
 from pathlib import Path
@@ -71,6 +73,8 @@ class Controller:
                 except (HaproxyError, OSError) as error:
                     message = str(error)
                     self._compare = True
+                if message and message != self._board.status.message:
+                    log.warning("%s", message)
                 self._publish(message)
                 await asyncio.sleep(_LOOK)
         finally:
@@ -82,13 +86,11 @@ class Controller:
         wanted = self._wanted()
         if wanted is None:
             raise HaproxyError(self._config.error or "there is no desired state yet")
-        renewed = self._write(wanted)
+        self._write(wanted)
         worker = await self._worker_now()
         if self._worker is None or worker.identity != self._worker.identity:
             self._compare = True
         self._worker = worker
-        if renewed is not None and worker.base == wanted.base:
-            await self._renew(renewed)
         now = time.monotonic()
         if self._compare or now - self._compared >= _COMPARE:
             await self._apply(wanted)
@@ -106,41 +108,42 @@ class Controller:
         config = self._config.current
         if config is None:
             return None
+        self._read_certificates()
         if self._rendered is None or self._rendered[0] is not config:
             self._rendered = (config, render_haproxy(config, settings=self._settings))
         return self._rendered[1]
 
-    def _write(self, wanted: HaproxyState) -> Certificates | None:
-        """Write what a new process starts from; the certificates if they have changed since the last time.
+    def _read_certificates(self) -> None:
+        if self._folder is None or (certificates := self._folder.read()) == self._certificates:
+            return
+        assert self._settings.certificate is not None
+        assert self._settings.peers_ca is not None
+        _write_private(Path(self._settings.certificate), certificates.own)
+        write_atomically(Path(self._settings.peers_ca), certificates.authorities)
+        # New authorities need a reload: HAProxy 2.6.12 crashed when they were replaced in a running process twice.
+        digest = hashlib.sha256(certificates.authorities.encode()).hexdigest()
+        self._settings = dataclasses.replace(self._settings, peers_digest=digest)
+        self._certificates, self._rendered, self._compare = certificates, None, True
+
+    def _write(self, wanted: HaproxyState) -> None:
+        """Write what a new process starts from.
 
         It is written before HAProxy is told: one that is killed meanwhile comes back with the new state.
         """
-        renewed = None
-        if self._folder is not None and (certificates := self._folder.read()) != self._certificates:
-            assert self._settings.certificate is not None
-            assert self._settings.peers_ca is not None
-            _write_private(Path(self._settings.certificate), certificates.own)
-            write_atomically(Path(self._settings.peers_ca), certificates.authorities)
-            renewed, self._certificates = certificates, certificates
         if wanted is not self._written:
             for file, entries in wanted.maps.items():
                 write_atomically(Path(file), map_file(entries))
             # The last, since HAProxy waits for it to start.
             write_atomically(Path(self._settings.configuration), wanted.configuration)
             self._written = wanted
-        return renewed
 
-    async def _renew(self, certificates: Certificates) -> None:
-        try:
-            assert self._settings.certificate is not None
-            assert self._settings.peers_ca is not None
-            # Whom to trust first: the new certificate may come from a new authority.
-            await self._haproxy.replace_authorities(self._settings.peers_ca, certificates.authorities)
-            await self._haproxy.replace_certificate(self._settings.certificate, certificates.own)
-        except HaproxyError:
-            self._certificates = None  # to be tried again
-            raise
-        log.info("certificates renewed")
+    async def _renew(self) -> None:
+        """Have the certificate used that is mounted, unless it is."""
+        if self._certificates is None or self._settings.certificate is None:
+            return
+        if await self._haproxy.fingerprint(self._settings.certificate) != self._certificates.fingerprint:
+            await self._haproxy.replace_certificate(self._settings.certificate, self._certificates.own)
+            log.info("certificate renewed")
 
     async def _apply(self, wanted: HaproxyState) -> None:
         seen = await self._haproxy.seen(maps=list(wanted.maps))
@@ -156,6 +159,7 @@ class Controller:
                 log.info("%s", error)
                 if not action.expected.startswith("deleted"):
                     failure = error
+        await self._renew()
         self._compared = time.monotonic()
         self._compare = leftovers(wanted, seen) or failure is not None
         if failure is not None:

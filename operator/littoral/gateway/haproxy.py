@@ -200,22 +200,20 @@ class Haproxy:
         """Have the master start new processes; the old ones finish what they have. It returns before that is done."""
         await self._ask_master("reload")
 
+    async def fingerprint(self, file: str) -> str:
+        """SHA-1 of the certificate (DER, hexadecimal) that the current worker uses for this file."""
+        match = re.search(r"^SHA1 FingerPrint: ([0-9A-F]+)$", await self._ask(f"show ssl cert {file}"), re.MULTILINE)
+        return match[1].lower() if match else ""
+
     async def replace_certificate(self, file: str, pem: str) -> None:
         """Use this certificate and key from now on, for clients and servers; open connections go on."""
-        await self._replace("cert", file, pem)
-
-    async def replace_authorities(self, file: str, pem: str) -> None:
-        """Trust these authorities from now on, and no others."""
-        await self._replace("ca-file", file, pem)
-
-    async def _replace(self, kind: str, file: str, pem: str) -> None:
         # The payload ends with the first empty line.
-        payload = "\n".join(line for line in pem.splitlines() if line.strip())
-        answer = await self._ask(f"set ssl {kind} {file} <<\n{payload}\n")
+        answer = await self._ask(f"set ssl cert {file} <<\n{pem.strip()}\n")
         if "transaction" in answer.lower():
-            answer = await self._ask(f"commit ssl {kind} {file}")
+            answer = await self._ask(f"commit ssl cert {file}")
         if "Success" not in answer:
-            raise HaproxyError(f"the certificates in {file} are refused: {' '.join(answer.split())}")
+            await self._ask(f"abort ssl cert {file}")
+            raise HaproxyError(f"the certificate in {file} is refused: {' '.join(answer.split())}")
 
     async def _ask(self, command: str) -> str:
         return await _ask(self._settings.worker_socket, command)

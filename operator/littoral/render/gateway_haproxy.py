@@ -51,6 +51,7 @@ class HaproxySettings:
         secure_listen: addresses for other gateways, which must show a certificate of `peers_ca`; none without TLS.
         certificate: PEM file with certificate and key of this gateway; None without TLS.
         peers_ca: PEM file with the authorities of other gateways.
+        peers_digest: of that file's content: other authorities need a reload.
         threads: of HAProxy; None for one for each core that it may use.
         max_connections: client connections at the same time.
     """
@@ -60,6 +61,7 @@ class HaproxySettings:
     secure_listen: tuple[str, ...] = ()
     certificate: str | None = None
     peers_ca: str | None = None
+    peers_digest: str = ""
     threads: int | None = None
     max_connections: int = 8192
 
@@ -266,17 +268,17 @@ def _server(
     if upstream.tls_name is not None:
         options += (
             f" ssl verify required verifyhost {upstream.tls_name} sni str({upstream.tls_name})"
-            f" ca-file {settings.peers_ca} crt {settings.certificate} check-alpn http/1.1"
+            f" ca-file {settings.peers_ca} crt {settings.certificate}"
+            f" check-ssl check-sni {upstream.tls_name} check-alpn http/1.1"
             f" alpn {'h2' if grpc else 'http/1.1'}"
         )
     elif grpc:
         options += " proto h2 check-proto h1"
     address = f"[{upstream.address}]" if ":" in upstream.address else upstream.address
-    kind = "tls" if upstream.tls_name is not None else "plain"
     return HaproxyServer(
         backend=backend,
         # The pool first, then what makes it this server and no other.
-        name=f"{pool}:{upstream.name}:{upstream.address.replace(':', '_')}:{port}:{kind}",
+        name=f"{pool}:{upstream.name}:{upstream.address.replace(':', '_')}:{port}:{upstream.tls_name or 'plain'}",
         address=f"{address}:{port}",
         options=options,
         weight=max(weight, 1),
@@ -319,6 +321,7 @@ def _base(config: GatewayConfig, *, settings: HaproxySettings) -> list[str]:
         # A body that fits in the buffer shall not wait for the window to be opened further.
         f"    tune.h2.initial-window-size {max(config.buffer, 65535)}",
         "    localpeer gateway",
+        f"    # authorities: {settings.peers_digest}",
         "",
         # What is remembered of sequences outlives a reload: the old process tells the new one.
         "peers processes",
