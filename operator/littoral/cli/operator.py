@@ -32,6 +32,10 @@ from littoral.render.settings import CacheType
 @click.option("--cache", type=click.Choice([kind.value for kind in CacheType]), default=CacheType.HOST_PATH.value,
               help="Where a node's artifacts are kept.")  # fmt: skip
 @click.option("--cache-path", default="/var/lib/littoral/cache", help="The node's directory, for HostPath.")
+@click.option("--cache-quota", default="",
+              help="How large it may become, as 40Gi or 50% of the disk; empty: 10% stay free.")  # fmt: skip
+@click.option("--signature-policy", type=click.Choice(["Off", "Warn", "Require"]), default="Off",
+              help="What becomes of a Model that asks for no signature.")  # fmt: skip
 @click.option("--files-root", default="/var/lib/littoral/files",
               help="The node's directory with file:// artifacts; empty to refuse them.")  # fmt: skip
 @click.option("--ca-bundle", type=click.Path(path_type=Path, dir_okay=False),
@@ -65,6 +69,8 @@ def operator(
     image_pull_secrets: tuple[str, ...],
     cache: str,
     cache_path: str,
+    cache_quota: str,
+    signature_policy: str,
     files_root: str,
     ca_bundle: Path | None,
     drain: int,
@@ -122,6 +128,8 @@ def operator(
             image_pull_secrets=image_pull_secrets,
             cache=CacheType(cache),
             cache_path=cache_path,
+            cache_quota=cache_quota,
+            signature_policy=signature_policy,
             files_root=files_root or None,
             ca_bundle=ca_bundle.read_text() if ca_bundle and ca_bundle.exists() else "",
             drain=drain,

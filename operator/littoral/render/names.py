@@ -31,6 +31,7 @@ CACHE_DIRECTORY: Final = "/var/cache/littoral"
 REPOSITORY_DIRECTORY: Final = "/models"
 CLAIMS_DIRECTORY: Final = "/artifacts"
 CREDENTIALS_DIRECTORY: Final = "/credentials"
+KEYS_DIRECTORY: Final = "/keys"
 """Secrets that artifacts name, one folder each; in the agent's container alone."""
 
 

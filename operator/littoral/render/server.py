@@ -137,7 +137,14 @@ def _agent(server: Server, settings: ServerSettings) -> Manifest:
         {"name": "tmp", "mountPath": "/tmp", "subPath": "agent"},  # noqa: S108 - a path in the container
         *_claim_mounts(server),
         *_secret_mounts(server),
+        *_key_mounts(server),
     ]
+    if settings.cache_quota:
+        arguments.append(f"--cache-quota={settings.cache_quota}")
+    if settings.signature_policy != "Off":
+        arguments.append(f"--signature-policy={settings.signature_policy}")
+    if _keys(server):
+        arguments.append(f"--keys-root={names.KEYS_DIRECTORY}")
     if settings.files_root is not None:
         arguments.append(f"--files-root={settings.files_root}")
         mounts.append({"name": "files", "mountPath": settings.files_root, "readOnly": True})
@@ -251,6 +258,18 @@ def _volumes(server: Server, settings: ServerSettings) -> list[Manifest]:
         {"name": _secret_volume(secret), "secret": {"secretName": secret, "optional": True}}
         for secret in _secrets(server)
     ]
+    volumes += [
+        # Only the public keys: `cosign generate-key-pair` puts the private key into the same Secret.
+        {
+            "name": _secret_volume(secret, kind="key"),
+            "secret": {
+                "secretName": secret,
+                "optional": True,
+                "items": [{"key": key, "path": key} for key in sorted(keys)],
+            },
+        }
+        for secret, keys in _keys(server).items()
+    ]
     return volumes
 
 
@@ -281,9 +300,30 @@ def _secret_mounts(server: Server) -> list[Manifest]:
     ]
 
 
-def _secret_volume(secret: str) -> str:
+def _keys(server: Server) -> dict[str, set[str]]:
+    """The Secrets with public keys, and the keys in each that are one."""
+    found: dict[str, set[str]] = {}
+    for model in server.models:
+        reference = model.verification.public_key_secret_ref if model.verification else None
+        if reference is not None:
+            found.setdefault(reference.name, set()).add(reference.key)
+    return dict(sorted(found.items()))
+
+
+def _key_mounts(server: Server) -> list[Manifest]:
+    return [
+        {
+            "name": _secret_volume(secret, kind="key"),
+            "mountPath": f"{names.KEYS_DIRECTORY}/{secret}",
+            "readOnly": True,
+        }
+        for secret in _keys(server)
+    ]
+
+
+def _secret_volume(secret: str, *, kind: str = "secret") -> str:
     """A volume's name has 63 characters at most and no dot, a Secret's 253 and dots."""
-    return f"secret-{hashlib.sha256(secret.encode()).hexdigest()[:12]}"
+    return f"{kind}-{hashlib.sha256(secret.encode()).hexdigest()[:12]}"
 
 
 def _probe(path: str, port: int, *, period: int, failures: int) -> Manifest:

@@ -29,6 +29,9 @@ class ServerSettings:
         image_pull_secrets: names of Secrets, in the namespace of each server.
         cache: where a node's artifacts are kept.
         cache_path: the node's directory for them, for `HostPath`.
+        cache_quota: how large a node's cache may become, as a quantity or a percentage of its disk; empty for the
+            agent's default.
+        signature_policy: what becomes of a Model that asks for no signature: Off, Warn or Require.
         files_root: the node's directory below which `file://` artifacts lie; None switches them off.
         ca_bundle: CA certificates (PEM) that `https://` sources may have, beside the system's; empty for none.
         shared_memory: size limit of Triton's /dev/shm, as a quantity.
@@ -43,6 +46,8 @@ class ServerSettings:
     image_pull_secrets: tuple[str, ...] = ()
     cache: CacheType = CacheType.HOST_PATH
     cache_path: str = "/var/lib/littoral/cache"
+    cache_quota: str = ""
+    signature_policy: str = "Off"
     files_root: str | None = "/var/lib/littoral/files"
     ca_bundle: str = ""
     shared_memory: str = "256Mi"

@@ -28,6 +28,8 @@ FREE = {"resources", "podSecurityContext", "securityContext", "affinity"}
         ({"roles": ["hub", "edge"]}, "at '/roles/1': value must be one of 'hub', 'site'"),
         ({"cache": {"type": "Memory"}}, "at '/cache/type': value must be one of 'HostPath', 'EmptyDir'"),
         ({"cache": {"hostPath": "var/lib"}}, "at '/cache/hostPath': 'var/lib' does not match pattern"),
+        ({"cache": {"quota": "much"}}, "at '/cache/quota': 'much' does not match pattern"),
+        ({"artifacts": {"signaturePolicy": "Ignore"}}, "at '/artifacts/signaturePolicy': value must be one of"),
         ({"agent": {"filesRoot": "files"}}, "at '/agent/filesRoot'"),
         ({"agent": {"caBundle": "ca.crt"}}, "at '/agent/caBundle': 'ca.crt' does not match pattern"),
         ({"image": {"repository": "littoral:0.1.0"}}, "at '/image/repository'"),

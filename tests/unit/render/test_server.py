@@ -165,6 +165,32 @@ def test_secrets_are_mounted_for_the_agent_alone() -> None:
     assert not any("credentials" in it for it in containers()["agent"]["args"])
 
 
+def test_of_a_secret_with_a_key_pair_only_the_public_key_is_mounted() -> None:
+    models = [
+        {
+            "name": name,
+            "variant": "v",
+            "backend": "onnxruntime",
+            "artifact": {"uri": f"https://models.example/{name}", "digest": DIGEST},
+            "verification": {"publicKeySecretRef": {"name": "release", "key": key}},
+        }
+        for name, key in (("a", "cosign.pub"), ("b", "next.pub"), ("c", "cosign.pub"))
+    ]
+    found = containers(models=models)
+    (mount,) = (it for it in found["agent"]["volumeMounts"] if it["mountPath"].startswith("/keys/"))
+    assert mount["mountPath"] == "/keys/release"
+    assert mount["readOnly"]
+    assert mount not in found["triton"]["volumeMounts"]
+    (volume,) = (it for it in pod(models=models)["volumes"] if it["name"] == mount["name"])
+    assert volume["secret"] == {
+        "secretName": "release",
+        "optional": True,
+        "items": [{"key": "cosign.pub", "path": "cosign.pub"}, {"key": "next.pub", "path": "next.pub"}],
+    }
+    assert "--keys-root=/keys" in found["agent"]["args"]
+    assert not any("keys" in it for it in containers()["agent"]["args"])
+
+
 @pytest.mark.parametrize(
     ("settings", "present", "absent"),
     [
