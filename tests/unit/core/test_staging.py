@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from littoral.api.assignment import Assignment
+from littoral.core.planner import RateKey, Speed
 from littoral.core.staging import stage
-from littoral.core.world import World
+from littoral.core.world import ModelKey, World
 from tests.support.objects import DIGEST, assignment, model, node, pool, server, slo, variant
 from tests.support.planning import planned
 
@@ -117,3 +118,39 @@ def test_a_plan_that_is_brought_about_is_written_as_it_is() -> None:
     decided = planned(world)
     current = running("edge", ON_CPU, ready=["triton-edge-cpu"])
     assert stage(decided, current={"edge": current}) == decided.assignments
+
+
+def test_a_model_that_a_more_important_one_displaces_makes_room() -> None:
+    world = World(
+        models=(model("first", namespace="other", priority=900, variants=[NPU]), model(variants=[NPU])),
+        pools=(pool(),),
+        nodes=(node(extended={"npu.intel.com/accel": 1}),),
+    )
+    current = running("edge", ON_NPU, ready=["triton-edge-intel-npu"])
+    assert staged(world, current) == {"edge": [("triton-edge-intel-npu", ["first"])]}
+
+
+def test_an_idle_model_is_let_go_at_once() -> None:
+    world = World(models=(model(),), pools=(pool(),), nodes=(node(),))
+    decided = planned(world, demand={(ModelKey("shop", "digits"), "edge"): 0.0})
+    current = running("edge", ON_CPU, ready=["triton-edge-cpu"])
+    assert stage(decided, current={"edge": current})["edge"].servers == ()
+
+
+@pytest.mark.parametrize(("ready", "replicas"), [([], 3), (["triton-cloud-cpu"], 1)], ids=["awaited", "there"])
+def test_replicas_stay_until_what_takes_their_load_over_serves(ready: list[str], replicas: int) -> None:
+    """Three replicas become one, since the rest of the load goes to the cloud: not before the cloud serves."""
+    world = World(
+        models=(model(),),
+        slos=(slo(demand={"floor": "25"}),),
+        pools=(pool(limits={"servers": 1}), pool("cloud", tier="cloud")),
+        nodes=(node(), node("c", pool="cloud")),
+    )
+    key = RateKey(ModelKey("shop", "digits"), "onnx-cpu", "cpu", None)
+    decided = planned(world, rates={key: Speed(10.0)})
+    at_the_edge = [it for it in decided.decisions[ModelKey("shop", "digits")].placements if it.pool == "edge"]
+    assert [it.replicas for it in at_the_edge] == [1]
+    edge = running("edge", ON_CPU | {"replicas": 3}, ready=["triton-edge-cpu"])
+    cloud = running("cloud", server("digits", pool="cloud"), ready=ready)
+    now = stage(decided, current={"edge": edge, "cloud": cloud})
+    assert [it.replicas for it in now["edge"].servers] == [replicas]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from littoral.api.assignment import AssignedModelStatus, Assignment
-from littoral.api.serving import FailureReason, ModelState
+from littoral.api.model import Variant
+from littoral.api.serving import FailureReason, ModelState, ServedModel
 from littoral.core.learning.reports import Report
 from littoral.core.world import ModelKey, World, key_of
 
@@ -61,7 +62,7 @@ class Ages:
 class _Attempt(NamedTuple):
     model: ModelKey
     variant: str
-    digest: str
+    what: tuple[object, ...]
     pool: str
 
 
@@ -83,7 +84,7 @@ class Failures:
         for report in found:
             if report.said is None:
                 continue
-            attempt = _Attempt(report.place.model, report.variant, report.said.digest, report.place.pool)
+            attempt = _Attempt(report.place.model, report.variant, _what(report.served), report.place.pool)
             before = self._troubles.get(attempt)
             if report.said.state == ModelState.READY:
                 self._troubles.pop(attempt, None)
@@ -103,8 +104,8 @@ class Failures:
         for attempt, trouble in list(self._troubles.items()):
             model = models.get(attempt.model)
             variant = model.variant(attempt.variant) if model is not None else None
-            if variant is None or variant.artifact.digest != attempt.digest:
-                del self._troubles[attempt]  # Another artifact is another chance.
+            if variant is None or _what(variant) != attempt.what:
+                del self._troubles[attempt]  # Another artifact, or another way to load it, is another chance.
             elif trouble.broken_at is not None:
                 pause = min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(trouble.failures - 1, 30))
                 if 0 <= now - trouble.broken_at < pause:
@@ -117,6 +118,10 @@ class Failures:
             if len(variants) < len(models[key].spec.variants)
             for variant in variants
         )
+
+
+def _what(it: ServedModel | Variant) -> tuple[object, ...]:
+    return (it.artifact.digest, it.backend, tuple(sorted(it.parameters.items())))
 
 
 def _failed(said: AssignedModelStatus) -> bool:

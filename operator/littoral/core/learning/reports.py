@@ -10,6 +10,7 @@ from littoral.api.assignment import AssignedModelStatus, Assignment, Server
 from littoral.api.measurement import ModelMeasurement
 from littoral.api.nodepool import Tier
 from littoral.api.quantity import parse_decimal
+from littoral.api.serving import ServedModel
 from littoral.core.world import ModelKey
 
 NOTHING: Final = ModelMeasurement()
@@ -29,14 +30,20 @@ class Report:
 
     Attributes:
         site: site of the pool; None for pools that serve all sites.
+        served: what is wanted.
         said: None where the site says nothing of the artifact that is wanted.
     """
 
     place: Place
     site: str | None
     server: Server
-    variant: str
+    served: ServedModel
     said: AssignedModelStatus | None
+
+    @property
+    def variant(self) -> str:
+        """Name of the variant that is wanted."""
+        return self.served.variant
 
     @property
     def measured(self) -> ModelMeasurement:
@@ -68,7 +75,7 @@ def reports(assignments: Iterable[Assignment]) -> Iterator[Report]:
                     place=Place(ModelKey(server.namespace, served.name), assignment.name, server.name),
                     site=None if spec.tier == Tier.CLOUD else spec.site,
                     server=server,
-                    variant=served.variant,
+                    served=served,
                     said=report if current else None,
                 )
 

@@ -128,7 +128,8 @@ class Decisions(Mapping[ModelKey, Decision]):
         for pool in self._asked_about(model, demands):
             why_barred = barred(model, pool)
             if pool.name in here:
-                yield from (r for r in self._unfit(model, pool) if r.variant is not None)
+                yield from self._unfit(model, pool)
+                yield from self._preferred(model, pool)
             elif why_barred is not None:
                 yield Rejection(pool=pool.name, reason=why_barred[0], message=why_barred[1])
             else:
@@ -140,6 +141,25 @@ class Decisions(Mapping[ModelKey, Decision]):
             return pools
         wanted = {option.pool for demand in demands for option in demand.options}
         return [pool for pool in pools if pool.name in wanted or pool.shared]
+
+    def _preferred(self, model: ModelFacts, pool: PoolFacts) -> Iterator[Rejection]:
+        """Why the variants that the Model would rather have there are not the one that it has."""
+        mine = [draft for draft, _ in self._placed.get(model.key, []) if draft.pool == pool.name]
+        best = min(draft.members[model.key][1].rank for draft in mine)
+        unfit = {rejection.variant for rejection in self._unfit(model, pool)}
+        passed = [variant for variant in model.variants if variant.rank < best and variant.name not in unfit]
+        if not passed:
+            return
+        there = [draft for draft, _ in self._all_placed if draft.pool == pool.name]
+        yard = Yard(pool)
+        for draft in there:
+            yard.place(draft)
+        for variant in passed:
+            if _joins(variant, there, model=model, pool=pool) or yard.open(model, variant, price=0.0) is not None:
+                reason, message = Reason.NOT_NEEDED, "a variant that costs less serves as much there"
+            else:
+                reason, message = self._full(model, variant, pool)
+            yield Rejection(pool=pool.name, variant=variant.name, reason=reason, message=message)
 
     def _unfit(self, model: ModelFacts, pool: PoolFacts) -> list[Rejection]:
         found = ((variant, unfit(self._problem, model, variant, pool, site=pool.site)) for variant in model.variants)
@@ -207,6 +227,16 @@ class Decisions(Mapping[ModelKey, Decision]):
             Reason.DEVICES_TAKEN,
             f"servers of other namespaces or of higher priority hold the {variant.accelerator} of pool {pool.name}",
         )
+
+
+def _joins(variant: VariantFacts, there: Sequence[Draft], *, model: ModelFacts, pool: PoolFacts) -> bool:
+    """Whether the device of a server of the Model's namespace has memory for the variant, too."""
+    for draft in there:
+        if (draft.namespace, draft.accelerator) == (model.key.namespace, variant.accelerator):
+            sizes = [pool.nodes[host].devices[variant.accelerator].memory for host in draft.hosts]
+            if all(size is None or size >= draft.device_memory + variant.device_memory for size in sizes):
+                return True
+    return False
 
 
 def _rate(problem: Problem, model: ModelFacts, variant: VariantFacts, pool: str) -> float:

@@ -136,11 +136,20 @@ def test_it_is_tried_again_after_pauses_that_double() -> None:
     assert trial.barred(after=FIRST_RETRY) == [], "what has served begins anew"
 
 
-def test_another_artifact_is_another_chance() -> None:
+@pytest.mark.parametrize(
+    "corrected",
+    [
+        pytest.param(
+            {"artifact": {"uri": "https://models.example/network.onnx", "digest": OTHER_DIGEST}}, id="artifact"
+        ),
+        pytest.param({"backend": "openvino"}, id="backend"),
+        pytest.param({"parameters": {"intra_op_thread_count": "2"}}, id="parameters"),
+    ],
+)
+def test_a_corrected_variant_is_another_chance(corrected: dict[str, Any]) -> None:
     trial = Trial()
     fail(trial)
-    artifact = {"uri": "https://models.example/network.onnx", "digest": OTHER_DIGEST}
-    trial.world = World(models=(model(variants=[variant(artifact=artifact), variant("small")]),), pools=(pool(),))
+    trial.world = World(models=(model(variants=[variant(**corrected), variant("small")]),), pools=(pool(),))
     assert trial.barred() == []
     trial.world = WORLD
     assert trial.barred() == []

@@ -198,3 +198,40 @@ def test_variants_that_no_node_can_run_together_get_servers_of_their_own() -> No
     servers = planned(World(models=models, pools=(pool(),), nodes=nodes)).assignments["edge"].servers
     assert sorted(served.name for each in servers for served in each.models) == ["a", "b"]
     assert len(servers) == 2
+
+
+@pytest.mark.parametrize(
+    ("preferred", "expected"),
+    [
+        pytest.param({}, Reason.DEVICES_TAKEN, id="somebody more important has the device"),
+        pytest.param({"memory": "9Gi"}, Reason.INSUFFICIENT_MEMORY, id="the device is too small"),
+        pytest.param({"accelerator": "intel-npu", "backend": "openvino"}, Reason.NO_DEVICE, id="there is none"),
+    ],
+)
+def test_why_a_preferred_variant_is_not_the_one(preferred: dict[str, Any], expected: Reason) -> None:
+    world = World(
+        models=(
+            model("first", namespace="other", priority=900, variants=[GPU]),
+            model("digits", variants=[GPU | preferred, CPU]),
+        ),
+        pools=(pool(),),
+        nodes=(node(**GPU_NODE),),
+    )
+    decided = planned(world)
+    assert placed(decided) == [("edge", "cpu")]
+    assert reasons(decided) == [("edge", "trt", expected)]
+
+
+def test_a_preferred_variant_that_costs_more_says_so() -> None:
+    dear: dict[str, Any] = {
+        "accelerators": [{"class": "nvidia-gpu", "costPerHour": "9"}, {"class": "cpu", "costPerHour": "0.1"}]
+    }
+    world = World(
+        models=(model(variants=[GPU, CPU]),),
+        slos=(slo(demand={"floor": "5"}),),
+        pools=(pool(**dear),),
+        nodes=(node(**GPU_NODE),),
+    )
+    decided = planned(world)
+    assert placed(decided) == [("edge", "cpu")]
+    assert reasons(decided) == [("edge", "trt", Reason.NOT_NEEDED)]
