@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from yarl import URL
-
 from littoral.agent.errors import ArtifactError, FetchError
 from littoral.agent.progress import Progress
 from littoral.agent.sources import credentials, local, oci
-from littoral.agent.sources.https import HeaderAccess, HttpsSource, http_client
+from littoral.agent.sources.https import HeaderAccess, HttpsSource, as_written, http_client
 from littoral.agent.sources.limits import Limits
 from littoral.agent.sources.partial import side_file
 from littoral.agent.sources.transfer import Transfer
@@ -77,7 +75,7 @@ class Fetcher:
 
     async def _https(self, artifact: Artifact, target: Path, progress: Progress) -> str:
         try:
-            url = URL(artifact.uri)
+            url = as_written(artifact.uri)
             origin = url.origin()
         except ValueError as error:
             raise ArtifactError(f"not a URL: {error}") from error

@@ -40,6 +40,15 @@ def test_a_token_counts_before_a_password(tmp_path: Path) -> None:
     assert secret(tmp_path, "b", username="me", password="pass", token="abc\n").login().header == "Bearer abc"
 
 
+def test_a_token_that_is_no_header(tmp_path: Path) -> None:
+    broken = secret(tmp_path, token=f"{HIDDEN}\nX-Other: header")
+    with pytest.raises(FetchError, match="`token` is not one line of printable characters") as caught:
+        broken.login()
+    assert HIDDEN not in str(caught.value)
+    with pytest.raises(FetchError, match="is not a docker configuration"):
+        docker(tmp_path / "x", {"r": {"registrytoken": "a\nb"}}).registry("r", "x")
+
+
 @pytest.mark.parametrize(
     ("auths", "user"),
     [

@@ -128,7 +128,7 @@ async def test_https_that_fails(
         files_root=None,
         claims_root=tmp_path,
         ca_file=fetcher.ca_file,
-        limits=Limits(timeouts=Timeouts(connect=5, read=0.2)),
+        limits=Limits(timeouts=Timeouts(connect=10, read=1)),
     )
     with pytest.raises(error, match=message):
         await impatient.fetch(artifact(f"{server}/{path}"), tmp_path / "target", Progress())

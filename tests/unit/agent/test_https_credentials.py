@@ -31,10 +31,12 @@ class Server:
     accepts: tuple[str, ...] = ()
     to: str = ""
     seen: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
 
     async def handle(self, request: web.Request) -> web.Response:
         header = request.headers.get("Authorization", "")
         self.seen.append(header)
+        self.paths.append(request.raw_path)
         if request.path != "/network.onnx":
             return web.Response(status=307, headers={"Location": self.to})
         if self.accepts and header not in self.accepts:
@@ -99,11 +101,20 @@ async def test_another_host_never_sees_them(servers: tuple[Server, Server, Fetch
     await fetcher.fetch(artifact(asking, "elsewhere", "token"), tmp_path / "target", Progress())
     assert asking.seen == [f"Bearer {TOKEN}"]
     assert other.seen == [""]
-    # Nor does it when the other one redirects back: the first one has asked for nothing.
+    # Nor does it on a way that leads back to the host that they are for.
     other.to = f"https://127.0.0.1:{asking.port}/network.onnx"
     asking.to = f"https://127.0.0.1:{other.port}/back"
     await fetcher.fetch(artifact(asking, "elsewhere", "login"), tmp_path / "back", Progress())
     assert set(other.seen) == {""}
+
+
+async def test_a_signed_url_stays_as_it_was_signed(servers: tuple[Server, Server, Fetcher], tmp_path: Path) -> None:
+    asking, other, fetcher = servers
+    signed = "/network.onnx?a=%2F%7e+b&X-Sig=q%3D%3d"
+    asking.to = f"https://127.0.0.1:{other.port}{signed}"
+    first = Artifact(uri=f"https://127.0.0.1:{asking.port}/x{signed[13:]}", digest=DIGEST)
+    await fetcher.fetch(first, tmp_path / "target", Progress())
+    assert (asking.paths, other.paths) == ([f"/x{signed[13:]}"], [signed])
 
 
 @pytest.mark.parametrize(

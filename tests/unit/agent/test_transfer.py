@@ -186,7 +186,7 @@ async def test_an_empty_file(server: Server, authority: Authority, tmp_path: Pat
 async def test_a_server_that_falls_silent(server: Server, authority: Authority, tmp_path: Path) -> None:
     server.relay.silent_after = 700 * KIB
     with pytest.raises(FetchError, match=r"silent for too long after \d+ of"):
-        await fetcher(authority, read=0.3).fetch(server.artifact(), tmp_path / "target", Progress())
+        await fetcher(authority, read=1.0).fetch(server.artifact(), tmp_path / "target", Progress())
     server.relay.silent_after = None
     progress = Progress()
     assert await fetcher(authority).fetch(server.artifact(), tmp_path / "target", progress) == HEX

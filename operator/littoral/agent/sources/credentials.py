@@ -60,6 +60,8 @@ class Secret:
             FetchError: it holds neither a token nor a username and a password.
         """
         if token := self.get("token"):
+            if not _sendable(token):
+                raise FetchError(f"the Secret {self.name!r}: `token` is not one line of printable characters")
             return Login(token=token)
         if username := self.get("username"):
             return Login(username=username, password=self.get("password"))
@@ -134,9 +136,16 @@ def _entry(entry: Mapping[str, str]) -> Login:
             username, _, password = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             raise ValueError("auth") from None
+    if not _sendable(entry.get("registrytoken", "")):
+        raise ValueError("registrytoken")
     return Login(
         username=username,
         password=password,
         token=entry.get("registrytoken", ""),
         identity_token=entry.get("identitytoken", ""),
     )
+
+
+def _sendable(token: str) -> bool:
+    """Whether it may stand in a header."""
+    return token.isascii() and token.isprintable()

@@ -88,7 +88,7 @@ class HttpClient:
                 return response
             try:
                 if response.status in (301, 302, 303, 307, 308) and "Location" in response.headers:
-                    url = url.join(URL(response.headers["Location"]))
+                    url = url.join(as_written(response.headers["Location"]))
                     if url.scheme != "https":
                         raise ArtifactError(
                             f"the server redirects to {url.scheme}://{url.host}, and only https is followed"
@@ -121,6 +121,15 @@ async def http_client(*, ca_file: Path | None, limits: Limits) -> AsyncIterator[
         read_bufsize=limits.pace.chunk(digest.CHUNK),
     ) as session:
         yield HttpClient(session, read=limits.timeouts.read)
+
+
+def as_written(text: str) -> URL:
+    """The URL with every escape as it is: who signed it has signed that.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return URL(text, encoded=text.isascii() and text.isprintable() and " " not in text)
 
 
 def trust(ca_file: Path | None) -> ssl.SSLContext:
@@ -243,7 +252,7 @@ class _explained:  # noqa: N801 - it is used as a statement
                 raise FetchError(f"the certificate of {error.host} is not trusted: {reason}") from error
             case aiohttp.ClientResponseError():  # its text holds the URL, which may be signed
                 raise FetchError(f"the server answered {error.status} {error.message}") from error
-            case aiohttp.InvalidURL():
+            case aiohttp.InvalidURL() | ValueError():
                 raise FetchError("the URI is not a URL") from error
             case (
                 aiohttp.ClientConnectorError()

@@ -17,7 +17,6 @@ import obstore
 from obstore import exceptions
 from obstore.store import GCSStore, S3Store
 
-from littoral.agent import digest
 from littoral.agent.errors import FetchError
 from littoral.agent.sources.credentials import Secret
 from littoral.agent.sources.limits import Limits
@@ -32,6 +31,9 @@ Store = GCSStore | S3Store
 
 # A request that fails at once is tried again at once; what takes longer is for the reconcile loop.
 _RETRY: "RetryConfig" = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
+
+CHUNK = 256 << 10
+"""Bytes that come at a time, and that a break costs: more would be lost, fewer cost time."""
 
 _LONG = timedelta(days=7)
 """The limit on a whole request, which a slow uplink must not meet."""
@@ -137,7 +139,7 @@ class ObjectSource:
             yield Part(start=0, stop=0, size=0, version=None, chunks=_nothing())
             return
         begin, end = result.range
-        chunks = _chunks(result, self.limits.pace.chunk(digest.CHUNK))
+        chunks = _chunks(result, self.limits.pace.chunk(CHUNK))
         yield Part(start=begin, stop=end, size=result.meta["size"], version=result.meta["e_tag"], chunks=chunks)
 
     async def _get(self, options: "GetOptions", *, whole: bool) -> "GetResult | None":

@@ -105,7 +105,8 @@ class Transfer:
                     await self._try(file, source, folder=target.parent)
                 except BrokenError as error:
                     if self.progress.fetched - before < GAIN:
-                        raise BrokenError(f"{error} after {file.received} of {file.size or '?'} bytes") from error
+                        after = f" after {file.received} of {file.size or '?'} bytes" if file.received else ""
+                        raise BrokenError(f"{error}{after}") from error
                 except ChangedError:
                     self._begin(file, version=None, size=None)
                     if anew:  # it changes all the time
