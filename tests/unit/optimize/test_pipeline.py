@@ -158,6 +158,18 @@ def test_a_network_of_convolutions_only_is_not_quantised_dynamically(network: Ne
     assert attempt.method == "static, 4 items"
 
 
+def test_openvino_s_integers_are_made_in_several_ways(network: Network, tmp_path: Path) -> None:
+    attention = replace(network, operators=network.operators | {"Softmax"})
+    form, data = Form(format="openvino", precision="int8"), items(4)
+    attempts = list(openvino_forms.intermediate(attention, form, data, data.items, folder=tmp_path))
+    assert [attempt.method for attempt in attempts] == [
+        "NNCF, 4 items",
+        "NNCF, whole ranges, 4 items",
+        "NNCF, as a transformer, 4 items",
+    ]
+    assert len({digest.of_directory(attempt.path) for attempt in attempts}) == 3
+
+
 def test_one_shape_cannot_be_made_of_several(network: Network, tmp_path: Path) -> None:
     form = Form(format="openvino", precision="fp16", fixed=True)
     data = Dataset(items=({"image": np.ones((1, 1, 8, 8), "f4")}, {"image": np.ones((1, 1, 8, 9), "f4")}))
