@@ -20,6 +20,11 @@ help: ## Name every task
 setup: $(VENV)/.ready ## Make the virtual environment (pinned, cached outside the checkout)
 
 $(VENV)/.ready:
+	@mkdir -p $(CACHE)
+	@flock $(VENV).lock $(MAKE) --no-print-directory $(VENV)/.installed  # Two that are started at once make one.
+	@touch $@
+
+$(VENV)/.installed:
 	@echo "==> Python packages into $(VENV)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
