@@ -60,8 +60,8 @@ test: test-unit test-cluster test-e2e ## All tests, with all that they need
 
 .PHONY: test-unit
 test-unit: setup ## What needs no cluster: unit tests, properties, the agent and the backends with a real Triton
-	@$(PYTHON) -m lab programs helm
-	@$(PYTEST) tests/unit tests/property tests/triton tests/agent
+	@$(PYTHON) -m lab programs helm distribution versitygw
+	@$(PYTEST) tests/unit tests/property tests/triton tests/agent tests/gateway
 
 .PHONY: test-cluster
 test-cluster: setup ## The kinds and the operator on a real API server

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -10,14 +9,15 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from lab import debian
 from tests.gateway.harness import Gateway, Processes, Victim
 from tests.gateway.upstream import FakeUpstream
 
 
 @pytest.fixture(autouse=True, scope="session")
 def haproxy_is_there() -> None:
-    if shutil.which("haproxy") is None:
-        pytest.fail("these tests need HAProxy 2.6 or later: apt-get install haproxy")
+    """HAProxy 2.6 or later, as Debian has it."""
+    debian.require({"haproxy": "haproxy"})
 
 
 @pytest.fixture(scope="session")
