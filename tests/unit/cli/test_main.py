@@ -14,7 +14,7 @@ from littoral.cli.main import main
 from littoral.cli.reference import main as reference
 
 COMMANDS = main.list_commands(click.Context(main))
-FOR_PEOPLE = sorted(set(COMMANDS) - {"agent", "operator"})
+FOR_PEOPLE = sorted(set(COMMANDS) - {"agent", "gateway", "operator"})
 
 
 def command(name: str) -> click.Command:
