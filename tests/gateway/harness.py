@@ -20,6 +20,7 @@ import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from littoral.api.routing import GatewayConfig, GatewayStatus, ModelDemand, ModelRoute, NextPool, Upstream
+from littoral.render.gateway_haproxy import HAPROXY_ENVIRONMENT
 from tests.gateway.upstream import LOOPBACK, FakeUpstream, free_port
 
 DEADLINE = 20.0
@@ -145,10 +146,20 @@ class Processes:
 
     def start_haproxy(self) -> None:
         """Run HAProxy."""
-        command = ["haproxy", "-W", "-db", "-S", f"{self.run}/master.sock,level,admin", "-f", f"{self.run}/haproxy.cfg"]
+        command = [
+            "haproxy",
+            "-W",
+            "-db",
+            "-S",
+            f"{self.run}/master.sock,mode,660,level,admin",
+            "-f",
+            f"{self.run}/haproxy.cfg",
+        ]
         with (self.folder / "haproxy.log").open("ab") as log:
             # A group of its own, so that the workers can be killed with their master, as with a container.
-            self.haproxy = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            self.haproxy = subprocess.Popen(
+                command, stdout=log, stderr=log, start_new_session=True, env=os.environ | HAPROXY_ENVIRONMENT
+            )
 
     def kill_haproxy(self) -> None:
         """As the kernel kills a container for its memory: every process at once."""

@@ -30,7 +30,7 @@ BUCKETS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 
 """Upper bounds of the latency histogram in milliseconds; what took longer is in one more."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9.:]*[A-Za-z0-9])?$", max_length=253)]
+Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9:]([-A-Za-z0-9.:]*[A-Za-z0-9:])?$", max_length=253)]
 Weight = Annotated[int, Field(ge=0, le=256)]
 
 

@@ -11,17 +11,22 @@ import hashlib
 import json
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
+from littoral.api.latencyslo import Overflow
 from littoral.api.quantity import parse_duration
 from littoral.api.routing import (
     UNLIMITED,
     GatewayConfig,
     ModelRoute,
-    Overflow,
     ServerSet,
     Upstream,
 )
 from littoral.render.gateway_rules import COUNTERS, DEMAND_TABLE, OUTSTANDING_TABLE, SET_TABLE, request_rules
+
+HAPROXY_ENVIRONMENT: Final = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "67108864"}
+"""Environment of HAProxy's process. glibc would give a buffer of 128 KiB back to the kernel after each request and
+fetch it for the next, which takes more time than all the rest: 413 against 153 us for each request (mallopt(3))."""
 
 _NAMES_TOLD = 50  # in the answer to an unknown host name
 _MOST_WEIGHT = 256

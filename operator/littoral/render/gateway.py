@@ -1,0 +1,337 @@
+"""A site's gateway as Kubernetes objects, and the Services that lead to it under the Models' names. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from littoral.api.routing import GatewayConfig
+from littoral.render import names
+from littoral.render.gateway_haproxy import HAPROXY_ENVIRONMENT
+
+Manifest = dict[str, Any]
+
+GATEWAY: Final = "gateway"
+"""Name of the app that the gateway's Pods' labels name."""
+GATEWAY_CONFIG_FILE: Final = "gateway.json"
+SECURE_PORT: Final = 8443
+"""Where other gateways are served, by their certificates."""
+
+_RUN = "/run/littoral"
+_STATE = "/var/lib/littoral"
+_CERTIFICATES = "/etc/littoral-certificates"
+_AGENT_USER = 65532
+_HAPROXY_USER = 99  # `haproxy` in the official image.
+_GROUP = 65532
+_DRAIN = 5  # Seconds until every client has learnt that a Pod is leaving.
+_FINISH = 30  # Seconds for what is under way then.
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewaySettings:
+    """What the chart decides about a cluster's gateways.
+
+    Attributes:
+        haproxy_image: HAProxy 2.6 or later.
+        haproxy_command: its program; the image's entrypoint is not used.
+        agent_image: the image with `littoral gateway`.
+        pull_policy: for both; None leaves it to Kubernetes.
+        image_pull_secrets: names of Secrets in the gateway's namespace.
+        replicas: Pods. Each has its own count of outstanding requests: a limit counts for each by itself.
+        service_type: of the Service for clients outside the cluster and other gateways.
+        certificate_secret: Secret with tls.crt, tls.key and ca.crt for mutual TLS between gateways; None without.
+        state_path: the node's directory that outlives the Pod, for the last good routes; None for the Pod's own.
+        threads: of HAProxy; None for one for each core of the node.
+        cpu: that HAProxy requests.
+        memory: that HAProxy may take at most.
+    """
+
+    haproxy_image: str
+    agent_image: str
+    haproxy_command: tuple[str, ...] = ("haproxy",)
+    pull_policy: str | None = None
+    image_pull_secrets: tuple[str, ...] = ()
+    replicas: int = 1
+    service_type: str = "ClusterIP"
+    certificate_secret: str | None = None
+    state_path: str | None = None
+    threads: int | None = 2
+    cpu: str = "100m"
+    memory: str = "512Mi"
+
+
+def render_gateway(
+    config: GatewayConfig,
+    *,
+    name: str,
+    namespace: str,
+    settings: GatewaySettings,
+    owner: Manifest | None = None,
+    node_selector: dict[str, str] | None = None,
+) -> list[Manifest]:
+    """The manifests of one gateway, in the order in which they must exist: ConfigMap, Deployment, Service,
+    PodDisruptionBudget where there is more than one Pod.
+
+    A change of routes changes only the ConfigMap. Whoever applies it also changes the annotation
+    `littoral.dev/config` of the gateway's Pods (not of the template), so that the kubelet syncs the mount at once.
+
+    Args:
+        owner: owner reference of the Assignment that the gateway belongs to.
+        node_selector: labels of the nodes of the site.
+    """
+    metadata: Manifest = {"name": name, "namespace": namespace, "labels": _labels(name)}
+    if owner is not None:
+        metadata["ownerReferences"] = [owner]
+    selector = _selector(name)
+    ports = [
+        {"name": "http", "port": 80, "targetPort": "http", "appProtocol": "http"},
+        {"name": "grpc", "port": names.GRPC_PORT, "targetPort": "grpc", "appProtocol": "kubernetes.io/h2c"},
+    ]
+    if settings.certificate_secret is not None:
+        ports.append({"name": "secure", "port": SECURE_PORT, "targetPort": "secure"})
+    manifests: list[Manifest] = [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": metadata,
+            "data": {GATEWAY_CONFIG_FILE: json.dumps(config.dump(), sort_keys=True)},
+        },
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata,
+            "spec": {
+                "replicas": settings.replicas,
+                "selector": {"matchLabels": selector},
+                # The next one answers before the last one goes.
+                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+                "template": {"metadata": {"labels": _labels(name)}, "spec": _pod(name, settings, node_selector or {})},
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata,
+            "spec": {"type": settings.service_type, "selector": selector, "ports": ports},
+        },
+    ]
+    if settings.replicas > 1:
+        manifests.append(
+            {
+                "apiVersion": "policy/v1",
+                "kind": "PodDisruptionBudget",
+                "metadata": metadata,
+                "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector}},
+            }
+        )
+    return manifests
+
+
+def render_model_service(
+    *, namespace: str, model: str, addresses: Sequence[tuple[str, bool]], owners: Sequence[Manifest]
+) -> list[Manifest]:
+    """The Service under whose name clients reach a Model by way of the gateway, and its EndpointSlice.
+
+    The gateway's Pods are in another namespace, where a selector does not reach: the slice names them.
+
+    Args:
+        addresses: of the gateway's Pods (IPv4), and whether each is ready.
+        owners: owner references of all Assignments that route it.
+    """
+    metadata: Manifest = {
+        "name": model,
+        "namespace": namespace,
+        "labels": {names.MANAGED_BY: names.MANAGER, names.PART_OF: names.MANAGER, names.APP: "model"},
+        "ownerReferences": list(owners),
+    }
+    ports = (("http", 80, names.HTTP_PORT, "http"), ("grpc", names.GRPC_PORT, names.GRPC_PORT, "kubernetes.io/h2c"))
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata,
+            "spec": {
+                "ports": [
+                    {"name": name, "port": port, "targetPort": target, "appProtocol": protocol}
+                    for name, port, target, protocol in ports
+                ]
+            },
+        },
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                **metadata,
+                "name": f"{model}-gateway",
+                "labels": {
+                    **metadata["labels"],
+                    "kubernetes.io/service-name": model,
+                    "endpointslice.kubernetes.io/managed-by": "littoral.dev",
+                },
+            },
+            "addressType": "IPv4",
+            "ports": [
+                {"name": name, "port": target, "protocol": "TCP", "appProtocol": protocol}
+                for name, _, target, protocol in ports
+            ],
+            "endpoints": [
+                {"addresses": [address], "conditions": {"ready": ready}} for address, ready in sorted(addresses)
+            ],
+        },
+    ]
+
+
+def _selector(name: str) -> dict[str, str]:
+    return {names.APP: GATEWAY, "app.kubernetes.io/instance": name}
+
+
+def _labels(name: str) -> dict[str, str]:
+    return _selector(name) | {names.MANAGED_BY: names.MANAGER, names.PART_OF: names.MANAGER}
+
+
+def _pod(name: str, settings: GatewaySettings, node_selector: dict[str, str]) -> Manifest:
+    state: Manifest = {"emptyDir": {}}
+    if settings.state_path is not None:
+        state = {"hostPath": {"path": f"{settings.state_path}/{name}", "type": "DirectoryOrCreate"}}
+    pod: Manifest = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": _DRAIN + _FINISH,
+        # Both write to the shared folder, as different users of one group.
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}, "fsGroup": _GROUP},
+        "initContainers": [_agent(settings)],
+        "containers": [_haproxy(settings)],
+        "volumes": [
+            {"name": "config", "configMap": {"name": name}},
+            {"name": "run", "emptyDir": {"medium": "Memory"}},
+            {"name": "state", **state},
+        ],
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": _selector(name)},
+            }
+        ],
+        # An edge node that has lost its link is NotReady for as long as that takes: what runs there stays.
+        "tolerations": [
+            {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute"},
+            {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"},
+        ],
+    }
+    if node_selector:
+        pod["nodeSelector"] = node_selector
+    if settings.certificate_secret is not None:
+        pod["volumes"].append({"name": "certificates", "secret": {"secretName": settings.certificate_secret}})
+    if settings.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
+    return pod
+
+
+def _agent(settings: GatewaySettings) -> Manifest:
+    arguments = [
+        "gateway",
+        f"--config={names.CONFIG_DIRECTORY}/{GATEWAY_CONFIG_FILE}",
+        f"--run={_RUN}",
+        f"--state={_STATE}",
+        f"--bind=:{names.HTTP_PORT}",
+        f"--bind=:{names.GRPC_PORT}",
+        f"--listen=0.0.0.0:{names.AGENT_PORT}",
+    ]
+    mounts = [
+        {"name": "config", "mountPath": names.CONFIG_DIRECTORY, "readOnly": True},
+        {"name": "run", "mountPath": _RUN},
+        {"name": "state", "mountPath": _STATE},
+    ]
+    if settings.threads is not None:
+        arguments.append(f"--threads={settings.threads}")
+    if settings.certificate_secret is not None:
+        arguments += [f"--certificates={_CERTIFICATES}", f"--secure-bind=:{SECURE_PORT}"]
+        mounts.append({"name": "certificates", "mountPath": _CERTIFICATES, "readOnly": True})
+    return _container(
+        name="agent",
+        image=settings.agent_image,
+        user=_AGENT_USER,
+        settings=settings,
+        container={
+            "args": arguments,
+            # A native sidecar: it has written HAProxy's configuration before HAProxy starts, and stays to the end.
+            "restartPolicy": "Always",
+            "ports": [{"name": "agent", "containerPort": names.AGENT_PORT}],
+            "startupProbe": {
+                "exec": {"command": ["python3", "-c", f"open('{_RUN}/haproxy.cfg')"]},
+                "periodSeconds": 1,
+                "failureThreshold": 120,
+            },
+            "livenessProbe": _probe("/healthz", period=10, failures=6),
+            "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+            "volumeMounts": mounts,
+        },
+    )
+
+
+def _haproxy(settings: GatewaySettings) -> Manifest:
+    ports = [
+        {"name": "http", "containerPort": names.HTTP_PORT},
+        {"name": "grpc", "containerPort": names.GRPC_PORT},
+    ]
+    if settings.certificate_secret is not None:
+        ports.append({"name": "secure", "containerPort": SECURE_PORT})
+    program = " ".join(settings.haproxy_command)
+    # Finishing is asked of HAProxy itself: it has other signals than the kubelet, and the images differ in theirs.
+    finish = f"sleep {_DRAIN}; kill -USR1 1; sleep {_FINISH - 5}"
+    return _container(
+        name="haproxy",
+        image=settings.haproxy_image,
+        user=_HAPROXY_USER,
+        settings=settings,
+        container={
+            "command": [
+                "/bin/sh",
+                "-c",
+                f"umask 0007; exec {program} -W -db -S {_RUN}/master.sock,mode,660,level,admin -f {_RUN}/haproxy.cfg",
+            ],
+            "env": [{"name": key, "value": value} for key, value in HAPROXY_ENVIRONMENT.items()],
+            "ports": ports,
+            "lifecycle": {"preStop": {"exec": {"command": ["/bin/sh", "-c", finish]}}},
+            # It answers as long as it lives; what it lacks, the agent says.
+            "startupProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 1, "failureThreshold": 60},
+            "readinessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 1, "failureThreshold": 2},
+            "livenessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 10, "failureThreshold": 6},
+            "resources": {
+                "requests": {"cpu": settings.cpu, "memory": "64Mi"},
+                "limits": {"memory": settings.memory},
+            },
+            "volumeMounts": [{"name": "run", "mountPath": _RUN}],
+        },
+    )
+
+
+def _container(*, name: str, image: str, user: int, settings: GatewaySettings, container: Manifest) -> Manifest:
+    policy = {"imagePullPolicy": settings.pull_policy} if settings.pull_policy else {}
+    return {
+        "name": name,
+        "image": image,
+        **policy,
+        "securityContext": {
+            "runAsUser": user,
+            "runAsGroup": _GROUP,
+            "runAsNonRoot": True,
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        **container,
+    }
+
+
+def _probe(path: str, *, period: int, failures: int) -> Manifest:
+    return {
+        "httpGet": {"path": path, "port": names.AGENT_PORT},
+        "periodSeconds": period,
+        "failureThreshold": failures,
+        "timeoutSeconds": 3,
+    }
