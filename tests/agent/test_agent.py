@@ -211,6 +211,7 @@ async def test_a_wrong_digest_is_never_loaded(agent: Agent) -> None:
     async with load_on(agent, "digits") as load:
         agent.apply()
         status = await agent.until(lambda it: model_of(it, "digits").get("state") == "Failed")
+        await load.answered_by(1)
     digits = model_of(status, "digits")
     for part in (expected, wrong["digest"], wrong["uri"]):
         assert part in digits["message"]
@@ -272,7 +273,7 @@ async def test_what_triton_does_not_load_leaves_what_serves(agent: Agent) -> Non
 async def test_a_model_that_fails_leaves_the_others(agent: Agent) -> None:
     agent.start()
     agent.want("bad", agent.artifact(b"not a network"))
-    agent.want("remote", {"uri": "s3://bucket/network.onnx", "digest": "sha256:" + "0" * 64})
+    agent.want("remote", {"uri": "ftp://files.example/network.onnx", "digest": "sha256:" + "0" * 64})
     agent.want("good", agent.artifact(network(1)))
     agent.apply()
     status = await agent.until(
@@ -280,7 +281,7 @@ async def test_a_model_that_fails_leaves_the_others(agent: Agent) -> None:
             [model_of(it, name).get("state") for name in ("bad", "good", "remote")] == ["Failed", "Ready", "Failed"]
         )
     )
-    assert "supported: file, https, pvc" in model_of(status, "remote")["message"]
+    assert "supported: file, gs, https, oci, pvc, s3" in model_of(status, "remote")["message"]
     assert model_of(status, "remote")["reason"] == "Unsupported"
     assert status["triton"]["ready"]
     assert await agent.infer("good") == 1
