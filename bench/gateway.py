@@ -1,7 +1,8 @@
 """What the gateway adds to a request, and what it leaves of a server's throughput: `python -m bench.gateway`.
 
-A real Triton serves a network that does next to nothing, so that what is measured is the way to it. Requests go
-straight to it and through the gateway in turns, so that both meet the same machine.
+A real Triton serves a network that does next to nothing, so that what is measured is the way to it, and one that works
+for some milliseconds, as networks do. Requests go straight to it and through the gateway in turns, so that both meet
+the same machine; clients, gateway and Triton share its cores.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,8 @@ from lab.triton import TritonServer, ensure_triton, serve
 from littoral.api.routing import GatewayConfig, ModelRoute, Upstream
 from littoral.render.gateway_haproxy import HAPROXY_ENVIRONMENT
 
-_HOST = "scaled.bench"
+_NETWORKS = {"idle": 1, "busy": 80}
+"""Name of the network -> its layers."""
 _SIDE = 64
 _TENSOR = (1, 3, _SIDE, _SIDE)
 _BYTES = 4 * math.prod(_TENSOR)
@@ -54,7 +58,8 @@ def main(requests: int, seconds: float, turns: int) -> None:
     """Measure the gateway against a real Triton on this machine."""
     with tempfile.TemporaryDirectory(prefix="littoral-bench-") as scratch:
         folder = Path(scratch)
-        _write_model(folder / "models")
+        for name, layers in _NETWORKS.items():
+            _write_model(folder / "models", name, layers=layers)
         installation = ensure_triton(cache_directory())
         with (
             serve(installation, repository=folder / "models", log=folder / "triton.log") as triton,
@@ -70,7 +75,10 @@ def main(requests: int, seconds: float, turns: int) -> None:
                 rows += _latency(name, connect, straight, gateway.port, requests=requests)
                 spent = (gateway.processor_seconds() - before) / (requests + _WARM_UP)
                 rows.append((f"{name}, processor time of HAProxy", f"{1e6 * spent:.0f} us for each request"))
-                rows += _throughput(name, connect, straight, gateway.port, seconds=seconds, turns=turns)
+                for network in _NETWORKS:
+                    asking = partial(connect, network=network)
+                    title = f"{name}, {network} network"
+                    rows += _throughput(title, asking, straight, gateway.port, seconds=seconds, turns=turns)
             rows += [
                 ("memory of the agent (PSS)", f"{_resident(gateway.agent):.0f} MiB"),
                 ("memory of HAProxy, master and worker (PSS)", f"{_resident(*gateway.haproxy):.0f} MiB"),
@@ -142,14 +150,15 @@ def _closed_loop(connect: Callable[[int], Ask], port: int, *, seconds: float) ->
     return times
 
 
-def _http(port: int) -> Ask:
+def _http(port: int, *, network: str = "idle") -> Ask:
     """A client on one connection, with as little of its own as can be."""
     connection = socket.create_connection(("127.0.0.1", port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     described = {"name": "x", "datatype": "FP32", "shape": _TENSOR, "parameters": {"binary_data_size": _BYTES}}
     header = json.dumps({"inputs": [described], "parameters": {"binary_data_output": True}}).encode()
     request = (
-        f"POST /v2/models/scaled/infer HTTP/1.1\r\nHost: {_HOST}\r\nContent-Type: application/octet-stream\r\n"
+        f"POST /v2/models/{network}/infer HTTP/1.1\r\nHost: {network}.bench\r\n"
+        "Content-Type: application/octet-stream\r\n"
         f"Inference-Header-Content-Length: {len(header)}\r\nContent-Length: {len(header) + _BYTES}\r\n\r\n"
     ).encode()
     request += header + bytes(_BYTES)
@@ -169,11 +178,11 @@ def _http(port: int) -> Ask:
     return ask
 
 
-def _grpc(port: int) -> Ask:
-    options = [("grpc.default_authority", _HOST), ("grpc.use_local_subchannel_pool", 1)]
+def _grpc(port: int, *, network: str = "idle") -> Ask:
+    options = [("grpc.default_authority", f"{network}.bench"), ("grpc.use_local_subchannel_pool", 1)]
     client = service_pb2_grpc.GRPCInferenceServiceStub(grpc.insecure_channel(f"127.0.0.1:{port}", options=options))
     tensor = service_pb2.ModelInferRequest.InferInputTensor(name="x", datatype="FP32", shape=_TENSOR)
-    request = service_pb2.ModelInferRequest(model_name="scaled", inputs=[tensor], raw_input_contents=[bytes(_BYTES)])
+    request = service_pb2.ModelInferRequest(model_name=network, inputs=[tensor], raw_input_contents=[bytes(_BYTES)])
 
     def ask() -> None:
         client.ModelInfer(request, wait_for_ready=True)
@@ -198,8 +207,8 @@ class _Gateway:
 def _gateway(folder: Path, triton: TritonServer) -> Iterator[_Gateway]:
     port, report = _free_port(), _free_port()
     server = Upstream(name="triton", address="127.0.0.1", http_port=triton.http_port, grpc_port=triton.grpc_port)
-    route = ModelRoute(namespace="bench", name="scaled", servers=(server,), limit=1000)
-    config = GatewayConfig(revision="bench", models=(route,))
+    routes = tuple(ModelRoute(namespace="bench", name=name, servers=(server,), limit=1000) for name in _NETWORKS)
+    config = GatewayConfig(revision="bench", models=routes)
     (folder / "gateway.json").write_text(json.dumps(config.dump()))
     run = folder / "run"
     with ExitStack() as stack:
@@ -227,21 +236,23 @@ def _start(stack: ExitStack, command: list[str], **env: str) -> int:
 def _loaded(triton: TritonServer) -> Iterator[None]:
     with grpc.insecure_channel(f"127.0.0.1:{triton.grpc_port}") as channel:
         client: Any = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        client.RepositoryModelLoad(service_pb2.RepositoryModelLoadRequest(model_name="scaled"))
+        for name in _NETWORKS:
+            client.RepositoryModelLoad(service_pb2.RepositoryModelLoadRequest(model_name=name))
         yield
 
 
-def _write_model(repository: Path) -> None:
-    folder = repository / "scaled"
+def _write_model(repository: Path, name: str, *, layers: int) -> None:
+    folder = repository / name
     (folder / "1").mkdir(parents=True)
     (folder / "config.pbtxt").write_text(_CONFIG)
     shape = ["batch", *_TENSOR[1:]]
+    tensors = ["x", *(f"t{layer}" for layer in range(1, layers)), "y"]
     graph = helper.make_graph(
-        [helper.make_node("Mul", ["x", "factor"], ["y"])],
-        "scaled",
+        [helper.make_node("MatMul", [one, "weights"], [other]) for one, other in pairwise(tensors)],
+        name,
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-        [helper.make_tensor("factor", TensorProto.FLOAT, [1], [2.0])],
+        [helper.make_tensor("weights", TensorProto.FLOAT, [_SIDE, _SIDE], [1 / _SIDE] * _SIDE**2)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, str(folder / "1" / "model.onnx"))

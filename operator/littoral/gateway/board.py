@@ -9,7 +9,7 @@ from littoral.api.routing import GatewayStatus
 
 
 class Board:
-    """Shows a status. Counters alone make no news: under load they change all the time."""
+    """Shows a status. Counters alone make no news: under load they change all the time; nor do processes that end."""
 
     def __init__(self) -> None:
         # Milliseconds since 1970, and not 0: a reader that knew the agent before a restart must not wait for a number
@@ -55,7 +55,7 @@ def _news(status: GatewayStatus) -> object:
     return (
         status.revision,
         status.message,
-        status.haproxy,
+        (status.haproxy.ready, status.haproxy.version, status.haproxy.pid),
         [
             (it.namespace, it.name, [(server.name, server.pool, server.state) for server in it.servers])
             for it in status.models
