@@ -30,7 +30,6 @@ ABOUT: Final[Mapping[str, str]] = {
     Reason.NO_NODE: "label nodes so that the NodePool's nodeSelector selects them",
     Reason.NO_NODE_USABLE: "see why no node of the pool is ready and schedulable: kubectl get nodes",
     Reason.POOL_FULL: "raise limits.servers of the NodePool",
-    Reason.SIGNATURE_UNSUPPORTED: "remove spec.verification to rely on the digest alone",
     Reason.SITE_NOT_SELECTED: "name the site in sites.matchNames of the LatencySLO, or remove sites",
     Reason.STAYS_AT_SITE: "make room at the edge, or let the LatencySLO say overflow: Allow",
     Reason.UNSUPPORTED_BACKEND: "name a backend that drives the variant's class",

@@ -29,7 +29,6 @@ class Reason(StrEnum):
     NO_VARIANT_FITS = "NoVariantFits"
     NOT_NEEDED = "NotNeeded"
     POOL_FULL = "PoolFull"
-    SIGNATURE_UNSUPPORTED = "SignatureUnsupported"
     SITE_NOT_SELECTED = "SiteNotSelected"
     STAYS_AT_SITE = "StaysAtSite"
     UNSUPPORTED_BACKEND = "UnsupportedBackend"

@@ -21,7 +21,6 @@ from littoral.core.world import ModelKey
 _FORBIDDEN: Final = frozenset(
     {
         Reason.BELOW_MIN_ACCURACY,
-        Reason.SIGNATURE_UNSUPPORTED,
         Reason.SITE_NOT_SELECTED,
         Reason.STAYS_AT_SITE,
     }

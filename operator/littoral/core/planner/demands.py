@@ -192,9 +192,6 @@ class _Reader:
 
     def of(self, model: ModelFacts) -> list[Demand]:
         """The demands of one Model."""
-        if model.signed:
-            # Failing closed: whoever asks for a signature must not be served what nobody has checked.
-            return []
         found = list(self._of(model, self._known.get(model.key, {})))
         if model.min_replicas > 0 and not found:
             places = [pool for pool in self._problem.pools.values() if not pool.shared]
@@ -340,11 +337,6 @@ class _Reader:
 
 def barred(model: ModelFacts, pool: PoolFacts) -> tuple[Reason, str] | None:
     """Why the Model may not run in the pool at all, whatever the variant."""
-    if model.signed:
-        return (
-            Reason.SIGNATURE_UNSUPPORTED,
-            "this version cannot check signatures: remove spec.verification to rely on the digest alone",
-        )
     if pool.shared:
         if model.slos and all(slo.stays for slo in model.slos):
             return (

@@ -79,7 +79,6 @@ class ModelFacts:
     slos: tuple[SloFacts, ...]
     min_replicas: int
     max_replicas: int
-    signed: bool
 
     @cached_property
     def order(self) -> tuple[int, ModelKey]:
@@ -183,7 +182,6 @@ def read_model(
         slos=tuple(_slo(slo) for slo in sorted(slos, key=lambda slo: slo.name)),
         min_replicas=model.spec.scaling.min_replicas,
         max_replicas=model.spec.scaling.max_replicas,
-        signed=model.spec.verification is not None,
     )
 
 
@@ -213,6 +211,7 @@ def _variant(
                 uri=variant.artifact.uri, digest=variant.artifact.digest, secret_ref=variant.artifact.secret_ref
             ),
             parameters=variant.parameters,
+            verification=model.spec.verification,
         ),
     )
 

@@ -95,7 +95,7 @@ class Loading:
         known = sorted(((model, variant) for model, variant in pairs if model), key=lambda pair: pair[0].order)
         for model, name in known:
             variant = next((variant for variant in model.variants if variant.name == name), None)
-            if variant is None or variant.accelerator != server.accelerator or model.signed:
+            if variant is None or variant.accelerator != server.accelerator:
                 continue
             if draft is None:
                 draft = Draft(

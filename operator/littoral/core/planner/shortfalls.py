@@ -30,7 +30,7 @@ def shortfalls(
         if not demands
         else True
     )
-    if not known and not model.signed:
+    if not known:
         site = min(
             (pool.site for pool in problem.pools.values() if pool.site and model.wanted_at(pool.site)), default=None
         )

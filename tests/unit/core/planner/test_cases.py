@@ -88,11 +88,14 @@ def test_a_node_belongs_to_the_first_pool_by_name() -> None:
     assert placed(planned(world)) == [("a", "onnx-cpu")]
 
 
-def test_a_signature_that_nobody_can_check_keeps_a_model_out() -> None:
+def test_servers_are_told_which_signature_to_check() -> None:
     signed = model(verification={"publicKeySecretRef": {"name": "release-key"}})
-    decided = planned(World(models=(signed,), pools=(pool(),), nodes=(node(),)))
-    assert placed(decided) == []
-    assert reasons(decided) == [("edge", None, Reason.SIGNATURE_UNSUPPORTED)]
+    decided = planned(World(models=(signed, model("plain")), pools=(pool(),), nodes=(node(),)))
+    (only,) = decided.assignments["edge"].servers
+    assert [(it.name, it.verification) for it in only.models] == [
+        ("digits", signed.spec.verification),
+        ("plain", None),
+    ]
 
 
 def test_an_empty_world_has_an_empty_plan() -> None:
