@@ -21,7 +21,7 @@ from littoral.api.meta import (
     Resource,
 )
 from littoral.api.nodepool import Tier
-from littoral.api.quantity import Quantity
+from littoral.api.quantity import PositiveQuantity, Quantity
 from littoral.api.rules import ListMap, Rule
 from littoral.api.serving import MOST_ATTEMPTS, ModelState, Reason, ServedModel
 
@@ -73,6 +73,10 @@ class AssignmentSpec(ApiModel):
     """Tier of the pool, copied from it."""
     node_selector: NodeSelector
     """Nodes of the pool, copied from it."""
+    cache_quota: PositiveQuantity | None = None
+    """Disk space on each node for artifacts, copied from the pool."""
+    bandwidth: PositiveQuantity | None = None
+    """Bytes per second with which each server fetches artifacts at most, copied from the pool."""
     servers: Annotated[tuple[Server, ...], Field(max_length=1024), ListMap("namespace", "name")] = ()
     """Triton Deployments of the pool."""
     routes: Annotated[tuple[dict[str, Any], ...], Field(max_length=0)] = ()

@@ -40,7 +40,7 @@ class AcceleratorPrice(ApiModel):
 
 
 class Network(ApiModel):
-    """How far away other pools are."""
+    """How far away other pools are, and how much goes through the uplink."""
 
     round_trip: Annotated[
         dict[str, Duration],
@@ -52,6 +52,8 @@ class Network(ApiModel):
         ),
     ] = Field(default_factory=dict)
     """Round-trip time to other pools, by the name of the pool, used until it is measured. Example: {cloud: 35ms}."""
+    bandwidth: PositiveQuantity | None = None
+    """Bytes per second with which each server of the pool fetches artifacts at most. Example: 2Mi. Absent: no limit."""
 
 
 class Limits(ApiModel):

@@ -91,7 +91,7 @@ def _pod(server: Server, *, pool: str, spec: AssignmentSpec, settings: ServerSet
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": settings.drain + _EXIT_TIMEOUT + 15,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
-        "initContainers": [_agent(server, settings)],
+        "initContainers": [_agent(server, spec=spec, settings=settings)],
         "containers": [_triton(server, settings)],
         "volumes": _volumes(server, settings),
         "affinity": {"nodeAffinity": _node_affinity(spec.node_selector, server.node_selector)},
@@ -118,7 +118,7 @@ def _pod(server: Server, *, pool: str, spec: AssignmentSpec, settings: ServerSet
     return {"metadata": {"labels": _labels(server, pool=pool)}, "spec": pod}
 
 
-def _agent(server: Server, settings: ServerSettings) -> Manifest:
+def _agent(server: Server, *, spec: AssignmentSpec, settings: ServerSettings) -> Manifest:
     arguments = [
         f"--config={names.CONFIG_DIRECTORY}/{names.CONFIG_FILE}",
         f"--cache={names.CACHE_DIRECTORY}",
@@ -139,8 +139,10 @@ def _agent(server: Server, settings: ServerSettings) -> Manifest:
         *_secret_mounts(server),
         *_key_mounts(server),
     ]
-    if settings.cache_quota:
-        arguments.append(f"--cache-quota={settings.cache_quota}")
+    if quota := spec.cache_quota or settings.cache_quota:
+        arguments.append(f"--cache-quota={quota}")
+    if spec.bandwidth:
+        arguments.append(f"--bandwidth={spec.bandwidth}")
     if settings.signature_policy != "Off":
         arguments.append(f"--signature-policy={settings.signature_policy}")
     if _keys(server):

@@ -203,3 +203,13 @@ def test_what_the_agent_may_reach(settings: dict[str, Any], present: list[str], 
     arguments = containers(settings=ServerSettings(triton_image="t", agent_image="a", **settings))["agent"]["args"]
     assert set(present) <= set(arguments)
     assert not set(absent) & set(arguments)
+
+
+def test_a_pool_s_own_cache_and_bandwidth_come_first() -> None:
+    settings = ServerSettings(triton_image="t", agent_image="a", cache_quota="50%")
+    parsed = assignment(servers=[server("a")])
+    spec = parsed.spec.model_copy(update={"cache_quota": "40Gi", "bandwidth": "2Mi"})
+    for given, expected in ((parsed.spec, {"--cache-quota=50%"}), (spec, {"--cache-quota=40Gi", "--bandwidth=2Mi"})):
+        deployment = render_server(given.servers[0], pool="edge", spec=given, settings=settings, owner=OWNER)[1]
+        arguments = deployment["spec"]["template"]["spec"]["initContainers"][0]["args"]
+        assert {it for it in arguments if it.startswith(("--cache-quota", "--bandwidth"))} == expected

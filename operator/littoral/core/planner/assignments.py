@@ -76,6 +76,8 @@ def render(problem: Problem, drafts: Iterable[Draft], *, fleet: Fleet) -> dict[s
                 member=facts.pool.spec.member,
                 tier=facts.pool.spec.tier,
                 node_selector=facts.pool.spec.node_selector,
+                cache_quota=facts.pool.spec.cache.quota,
+                bandwidth=facts.pool.spec.network.bandwidth,
                 servers=tuple(sorted((server for _, server in placed), key=lambda it: (it.namespace, it.name))),
             ),
         )

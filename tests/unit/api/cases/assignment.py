@@ -38,6 +38,8 @@ refuses("metadata.name", "a" * 36, says="Too long")
 accepts("spec.site", ABSENT)
 TABLE.names("spec.site", longest=63)
 TABLE.names("spec.member", longest=63)
+TABLE.quantity("spec.cacheQuota", zero=False)
+TABLE.quantity("spec.bandwidth", zero=False)
 accepts("spec.tier", "cloud")
 refuses("spec.tier", "fog", says="Unsupported value")
 for required in ("tier", "nodeSelector"):

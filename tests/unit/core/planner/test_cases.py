@@ -238,3 +238,9 @@ def test_a_preferred_variant_that_costs_more_says_so() -> None:
     decided = planned(world)
     assert placed(decided) == [("edge", "cpu")]
     assert reasons(decided) == [("edge", "trt", Reason.NOT_NEEDED)]
+
+
+def test_a_site_is_told_of_its_cache_and_bandwidth() -> None:
+    world = World(pools=(pool(cache={"quota": "40Gi"}, network={"bandwidth": "2Mi"}),), nodes=(node(),))
+    spec = planned(world).assignments["edge"]
+    assert (spec.cache_quota, spec.bandwidth) == ("40Gi", "2Mi")
