@@ -31,6 +31,12 @@ _ENOUGH: Final = 20.0
 _NEAR: Final = 0.05
 """Share by which a batch time or a correction must differ from the last one to count."""
 
+_COVERED: Final = 60.0
+"""Seconds of requests that a site's quantiles are about."""
+
+_SAME: Final = 0.2
+"""Share by which the load of a replica may differ and still be the same load."""
+
 _FARTHEST: Final = 1.01 * math.log(LARGEST)
 """How far the logarithm of a correction can be from 0, with what rounding adds."""
 
@@ -61,12 +67,21 @@ class _Seen(NamedTuple):
     max_batch: int
 
 
+class _Steady(NamedTuple):
+    """Since when so many replicas have borne so much load each: replicas, requests/s, seconds since the epoch."""
+
+    replicas: int
+    load: float
+    since: float
+
+
 class Speeds:
     """The memory of speed: how far measured latencies lie from predicted ones."""
 
     def __init__(self) -> None:
         self._corrections: dict[RateKey, Correction] = {}
         self._quantiles: dict[tuple[RateKey, str], LatencyQuantiles] = {}
+        self._steady: dict[tuple[RateKey, str], _Steady] = {}
         self._corrected_at: dict[RateKey, float] = {}
         self._loaded: set[RateKey] = set()
         self._times: dict[RateKey, BatchTime] = {}
@@ -89,12 +104,16 @@ class Speeds:
                 key = _key(report)
                 measured = report.measured.latency
                 said = key, report.place.server
+                steady = self._is_steady(said, report, now=now)
                 if measured is None or measured == self._quantiles.get(said) or report.place.model not in models:
                     continue
                 first = said not in self._quantiles
                 self._quantiles[said] = measured
                 if first and key in self._loaded:
                     # The process before this one has most likely counted it.
+                    continue
+                if not steady:
+                    # Requests that waited before there were enough replicas do not say how fast a replica is.
                     continue
                 self._correct(key, report, sharing, times=times, slos=world.slos_by_model, now=now)
 
@@ -151,6 +170,23 @@ class Speeds:
                 if key not in self._corrections:
                     self._corrections[key] = Correction(logarithm=logarithm, weight=weight)
                     self._loaded.add(key)
+
+    def _is_steady(self, said: tuple[RateKey, str], report: Report, *, now: float) -> bool:
+        """Whether replicas and load have been as they are now for as long as quantiles cover, or since before they were
+        first seen."""
+        if (rate := report.rate) is None:
+            return False
+        replicas, load = report.replicas, rate / report.replicas
+        before = self._steady.get(said)
+        if before is None:
+            before = _Steady(replicas, load, -math.inf)
+        elif replicas != before.replicas or abs(load - before.load) > _SAME * max(load, before.load):
+            before = _Steady(replicas, load, now)
+        elif now < before.since:
+            # A clock that was set back.
+            before = before._replace(since=now)
+        self._steady[said] = before
+        return now - before.since >= _COVERED
 
     def _correct(
         self,
@@ -258,6 +294,7 @@ class Speeds:
         self._corrected_at = {key: at for key, at in self._corrected_at.items() if possible(key)}
         self._loaded = {key for key in self._loaded if possible(key)}
         self._quantiles = {said: it for said, it in self._quantiles.items() if possible(said[0])}
+        self._steady = {said: it for said, it in self._steady.items() if possible(said[0])}
         self._known = {key: it for key, it in self._known.items() if key in kept}
         self._times = {key: it for key, it in self._times.items() if key in kept}
         self._factors.retain(kept)

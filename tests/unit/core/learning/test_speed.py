@@ -200,6 +200,34 @@ class TestCorrection:
         saved = memory.dump()
         assert [learned(there, slow, memory=memory, now=t * 5.0) and memory.dump() for t in range(9)] == [saved] * 9
 
+    def test_what_waited_for_more_replicas_does_not_make_a_replica_slow(self) -> None:
+        """After a step of the load, quantiles of the last minute are still those of too few replicas."""
+        memory, there = Speeds(), world(self.SLO)
+
+        def after(seconds: float, arriving: float, replicas: int, *, times: float) -> None:
+            measured = batches(TRUE) | quantiles(TRUE, arriving / replicas, times=times) | {"rate": str(arriving)}
+            learned(
+                there, reporting("here", said(measured=measured, readyReplicas=replicas)), memory=memory, now=seconds
+            )
+
+        after(0.0, 30.0, 1, times=1.0)
+        saved = memory.dump()
+        for seconds, replicas, times in ((5.0, 1, 9.0), (15.0, 3, 20.0), (25.0, 3, 19.0), (70.0, 3, 18.0)):
+            after(seconds, 150.0, replicas, times=times)
+            assert memory.dump() == saved
+        after(80.0, 150.0, 3, times=2.0)
+        assert memory.dump() != saved
+
+    def test_a_clock_that_is_set_back_teaches_later(self) -> None:
+        memory, there = Speeds(), world(self.SLO)
+        for seconds, arriving in ((1000.0, 100.0), (1001.0, 50.0), (10.0, 50.0)):
+            measured = batches(TRUE) | quantiles(TRUE, arriving, times=seconds / 500)
+            learned(there, reporting("here", said(measured=measured)), memory=memory, now=seconds)
+        saved = memory.dump()
+        slow = reporting("here", said(measured=batches(TRUE) | quantiles(TRUE, 50.0, times=3.0)))
+        learned(there, slow, memory=memory, now=80.0)
+        assert memory.dump() != saved
+
     def test_two_servers_of_a_pool_are_two_witnesses_once_each(self) -> None:
         memory, there = Speeds(), world(self.SLO)
         servers = [server("digits", pool="here", name=name) for name in ("triton-here-cpu", "triton-here-2-cpu")]
