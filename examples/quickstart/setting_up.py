@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,11 +72,14 @@ def prepare_namespace(cluster: Cluster) -> bytes:
     return bundle.ca_crt
 
 
-def install(cluster: Cluster, *, images: Images, ca_crt: bytes, timeout: float) -> None:
-    """Install or upgrade the chart and wait until the operator runs; raise DemoError."""
+def install(
+    cluster: Cluster, *, images: Images, ca_crt: bytes, timeout: float, more: Mapping[str, Any] | None = None
+) -> None:
+    """Install or upgrade the chart, with more of its values, and wait until the operator runs; raise DemoError."""
     values: dict[str, Any] = {
         "image": _image_values(images.littoral),
         "agent": {"caBundle": ca_crt.decode()},
+        **(more or {}),
     }
     if images.triton is not None:
         values["triton"] = {"image": _image_values(images.triton)}
