@@ -36,6 +36,11 @@ class Littoral:
     cluster: Cluster
     images: setting_up.Images
 
+    def plan_by(self, **planning: Any) -> None:
+        """Install the chart again with these of its values `planning`, and the defaults of all others."""
+        ca_crt = setting_up.prepare_namespace(self.cluster)
+        setting_up.install(self.cluster, images=self.images, ca_crt=ca_crt, timeout=120, more={"planning": planning})
+
     def model(self, name: str, *, namespace: str = setting_up.NAMESPACE) -> dict[str, Any]:
         """The Model."""
         found: dict[str, Any] = self.cluster.get("models.littoral.dev", name, f"--namespace={namespace}")
@@ -96,6 +101,11 @@ class Littoral:
         patch = json.dumps({"spec": spec})
         where = f"--namespace={namespace}"
         self.cluster.run("patch", "models.littoral.dev", name, where, "--type=merge", f"--patch={patch}")
+
+    def server(self, model: str, *, pool: str, namespace: str = setting_up.NAMESPACE) -> str:
+        """Name of the server on which a Model runs in a pool."""
+        placements = self.model(model, namespace=namespace)["status"]["placements"]
+        return str(next(each["server"] for each in placements if each["pool"] == pool))
 
     def servers(self, name: str, *, namespace: str = setting_up.NAMESPACE) -> list[dict[str, Any]]:
         """Pods of one Triton server."""
