@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from littoral.api import conditions
 from littoral.api.assignment import Assignment, AssignmentSpec
 from littoral.api.model import Model, ModelStatus
 from littoral.api.nodepool import NodePool
@@ -26,6 +25,7 @@ from littoral.core.plan import Plan
 from littoral.core.planner import Memo, Problem, Tuning, build_problem, plan
 from littoral.core.staging import stage
 from littoral.core.world import ModelKey, World, key_of
+from littoral.hub.announcements import announcements
 from littoral.hub.memory import Memory
 from littoral.hub.statuses import model_status, pool_status, slo_status
 
@@ -180,18 +180,9 @@ class Reconciler:
         return done
 
     async def _announce(self, model: Model, status: ModelStatus) -> None:
-        """An Event when a Model's readiness changed, so that `kubectl describe` tells the story."""
-        before = conditions.find_condition(model.status.conditions, conditions.READY)
-        after = conditions.find_condition(status.conditions, conditions.READY)
-        if after is None or (before is not None and (before.status, before.reason) == (after.status, after.reason)):
-            return
-        await self._recorder.record(
-            _reference(model),
-            kind="Warning" if conditions.is_true(status.conditions, conditions.STALLED) else "Normal",
-            reason=after.reason,
-            action="Place",
-            note=after.message,
-        )
+        """Events for what changed, so that `kubectl describe` tells the story."""
+        for it in announcements(model.status, status):
+            await self._recorder.record(_reference(model), kind=it.kind, reason=it.reason, action="Place", note=it.note)
 
 
 def _model_statuses(
