@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from littoral.agent.errors import ArtifactError, FetchError
+from littoral.agent.peers import Peers
 from littoral.agent.progress import Progress
 from littoral.agent.sources import credentials, local, oci
 from littoral.agent.sources.https import HeaderAccess, HttpsSource, as_written, http_client
@@ -37,6 +38,8 @@ class Fetcher:
     ca_file: Path | None = None
     """Certificate authorities that are trusted besides the system's (PEM)."""
     limits: Limits = field(default_factory=Limits)
+    peers: Peers | None = None
+    """Other agents of the site, which are asked first; None asks nobody."""
 
     async def fetch(self, artifact: Artifact, target: Path, progress: Progress) -> str:
         """Bring the artifact to `target`: a file stays a file, a directory a directory.
@@ -53,21 +56,30 @@ class Fetcher:
         """
         progress.received, progress.total = 0, None  # the store asks again once it has made room
         try:
-            match artifact.scheme:
-                case "file":
-                    return await self._copy(self._file(artifact), target, progress)
-                case "pvc":
-                    return await self._copy(self._claim(artifact), target, progress)
-                case "https":
-                    return await self._https(artifact, target, progress)
-                case "oci":
-                    return await self._oci(artifact, target, progress)
-                case "s3" | "gs":
-                    return await self._object(artifact, target, progress)
-                case scheme:
-                    raise ArtifactError(f"{scheme}:// is not fetched by this agent; supported: {', '.join(SUPPORTED)}")
+            if self.peers is None:
+                return await self._from_source(artifact, target, progress)
+            with self.peers.announced(artifact, progress):
+                if await self.peers.fetch(artifact, target, progress, max_bytes=self.limits.max_bytes):
+                    return artifact.digest.removeprefix("sha256:")
+                return await self._from_source(artifact, target, progress)
         except OSError as error:
             raise FetchError(error.strerror or str(error)) from error
+
+    async def _from_source(self, artifact: Artifact, target: Path, progress: Progress) -> str:
+        progress.received, progress.total = 0, None
+        match artifact.scheme:
+            case "file":
+                return await self._copy(self._file(artifact), target, progress)
+            case "pvc":
+                return await self._copy(self._claim(artifact), target, progress)
+            case "https":
+                return await self._https(artifact, target, progress)
+            case "oci":
+                return await self._oci(artifact, target, progress)
+            case "s3" | "gs":
+                return await self._object(artifact, target, progress)
+            case scheme:
+                raise ArtifactError(f"{scheme}:// is not fetched by this agent; supported: {', '.join(SUPPORTED)}")
 
     async def _copy(self, source: Path, target: Path, progress: Progress) -> str:
         remove(target)

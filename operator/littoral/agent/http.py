@@ -1,10 +1,11 @@
 """The agent's report over HTTP: `/v1/status` for the site role, `/healthz` and `/readyz` for the kubelet,
-`/metrics`."""
+`/metrics`, and `/v1/artifacts` for other agents."""
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from littoral.agent.metrics import Metrics
+from littoral.agent.sharing import Sharing
 from littoral.agent.status import Board
 
 LONGEST_WAIT = 60.0
@@ -17,7 +18,12 @@ STUCK = 60.0
 class Report:
     """The handlers. They only read: nothing that the agent does can be asked for over the network."""
 
-    def __init__(self, *, board: Board, metrics: Metrics) -> None:
+    def __init__(self, *, board: Board, metrics: Metrics, sharing: Sharing | None = None) -> None:
+        """
+        Args:
+            sharing: gives artifacts to other agents; None: nobody is given any.
+        """
+        self._sharing = sharing
         self._board = board
         self._metrics = metrics
 
@@ -32,6 +38,8 @@ class Report:
                 web.get("/metrics", self._exposition),
             ]
         )
+        if self._sharing is not None:
+            app.add_routes(self._sharing.routes())
         return app
 
     async def _status(self, request: web.Request) -> web.Response:

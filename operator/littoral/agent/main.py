@@ -14,8 +14,10 @@ from littoral.agent.fetch import Fetcher
 from littoral.agent.http import Report
 from littoral.agent.memory import Memory
 from littoral.agent.metrics import Metrics
+from littoral.agent.peers import Peers
 from littoral.agent.progress import Progress
 from littoral.agent.repository import Repository
+from littoral.agent.sharing import Sharing
 from littoral.agent.sources.limits import Limits
 from littoral.agent.sources.pace import Pace
 from littoral.agent.status import Board
@@ -32,6 +34,7 @@ class Options:
     """What the agent is told when it starts; `littoral agent --help` describes each."""
 
     config: Path
+    peers: Path | None
     cache: Path
     cache_quota: Quota
     state: Path
@@ -55,14 +58,17 @@ async def run(options: Options) -> None:
     """Run the agent until it is told to stop and Triton is gone."""
     board, metrics = Board(), Metrics()
     store = Store(options.cache, quota=options.cache_quota)
+    config = ConfigFile(options.config, saved=options.state / "server.json")
+    peers = Peers(file=options.peers, count=metrics.from_peers)
     fetcher = Fetcher(
         files_root=options.files_root,
         claims_root=options.claims_root,
         credentials_root=options.credentials_root,
         ca_file=options.ca_file,
         limits=Limits(max_bytes=options.max_bytes, pace=Pace(options.bandwidth)),
+        peers=peers,
     )
-    signatures = replace(fetcher, limits=replace(fetcher.limits, max_bytes=LARGEST))
+    signatures = replace(fetcher, peers=None, limits=replace(fetcher.limits, max_bytes=LARGEST))
     verifier = Verifier(
         policy=options.signature_policy,
         fetch=lambda artifact, target: signatures.fetch(artifact, target, Progress()),
@@ -72,7 +78,7 @@ async def run(options: Options) -> None:
     )
     async with Triton(http=options.triton, grpc=options.triton_grpc) as triton:
         controller = Controller(
-            config=ConfigFile(options.config, saved=options.state / "server.json"),
+            config=config,
             fetcher=fetcher,
             store=store,
             verifier=verifier,
@@ -91,7 +97,11 @@ async def run(options: Options) -> None:
         loop.add_signal_handler(signal.SIGTERM, controller.stop)
         loop.add_signal_handler(signal.SIGINT, reconciling.cancel)
 
-        runner = web.AppRunner(Report(board=board, metrics=metrics).application(), shutdown_timeout=1.0)
+        sharing = Sharing(
+            entry=store.get, wanted=lambda: config.current.models if config.current else (), coming=lambda: peers.coming
+        )
+        report = Report(board=board, metrics=metrics, sharing=sharing)
+        runner = web.AppRunner(report.application(), shutdown_timeout=1.0)
         await runner.setup()
         host, _, port = options.listen.rpartition(":")
         await web.TCPSite(runner, host or None, int(port)).start()

@@ -22,6 +22,11 @@ class Metrics:
         self._fetched = Counter(
             "littoral_agent_fetched_bytes", "Bytes of artifacts brought to this node.", registry=self._registry
         )
+        self._peers = Counter(
+            "littoral_agent_peer_fetched_bytes",
+            "Those of them that came from other agents of the site.",
+            registry=self._registry,
+        )
         self._fetch = Histogram(
             "littoral_agent_fetch_seconds",
             "Time until an artifact was in the cache and its digest checked.",
@@ -52,6 +57,10 @@ class Metrics:
                 yield
         finally:
             self._fetched.inc(progress.fetched)
+
+    def from_peers(self, count: int) -> None:
+        """Count bytes that other agents gave."""
+        self._peers.inc(count)
 
     def loading(self) -> AbstractContextManager[None]:
         """Count a load."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Annotated, ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -103,6 +104,15 @@ class Artifact(ApiModel):
         return rest if self.scheme == "file" else rest.partition("/")[2]
 
 
+    @property
+    def public(self) -> bool:
+        """Whether whoever reaches its source is given it: it names no credentials, and holds none in its URI (a
+        password, a signed query). What is on a node or in a claim is for those who may read there."""
+        parts = urlsplit(self.uri)
+        secret = self.secret_ref is not None or "@" in parts.netloc or bool(parts.query)
+        return self.scheme in ("gs", "https", "oci", "s3") and not secret
+
+
 class SecretKeyReference(ApiModel):
     """Names one key of a Secret in the same namespace."""
 
@@ -162,6 +172,14 @@ class ServerConfig(ApiModel):
     """Hash of the content, echoed in the status."""
     models: Annotated[tuple[ServedModel, ...], ListMap("name")] = ()
     """The models to serve, and no others."""
+
+
+class Peers(ApiModel):
+    """Agents that may have what this one wants: the content of `peers.json`, beside `server.json`. It changes as Pods
+    come and go, and is no part of the revision."""
+
+    agents: tuple[str, ...] = ()
+    """Where each one reports, as host:port."""
 
 
 class TritonStatus(ApiModel):

@@ -69,6 +69,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 @click.command(context_settings=SERVICE | {"auto_envvar_prefix": "LITTORAL_AGENT"})
 @click.option("--config", type=_FILE, default="/etc/littoral/server.json", help="Desired state (server.json).")
+@click.option("--peers", type=_FILE, help="Other agents of the site, which are asked first (peers.json).")
 @click.option(
     "--cache", type=_FOLDER, default="/var/lib/littoral", help="Artifacts by digest; shared by a node's agents."
 )

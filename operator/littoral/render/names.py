@@ -27,6 +27,7 @@ AGENT_PORT: Final = 9400
 
 CONFIG_DIRECTORY: Final = "/etc/littoral"
 CONFIG_FILE: Final = "server.json"
+PEERS_FILE: Final = "peers.json"
 CACHE_DIRECTORY: Final = "/var/cache/littoral"
 REPOSITORY_DIRECTORY: Final = "/models"
 CLAIMS_DIRECTORY: Final = "/artifacts"

@@ -8,7 +8,7 @@ from typing import Any
 
 from littoral.api.assignment import AssignmentSpec, Server
 from littoral.api.meta import NodeSelector
-from littoral.api.serving import ServerConfig
+from littoral.api.serving import Peers, ServerConfig
 from littoral.render import names
 from littoral.render.settings import CacheType, ServerSettings
 
@@ -18,6 +18,7 @@ _TRITON_USER = 1000  # `triton-server` in NVIDIA's image.
 _AGENT_USER = 65532
 _ROOT = 0
 _EXIT_TIMEOUT = 10  # Seconds.
+_NO_PEERS = Peers()
 
 # What a server is scheduled with. The site role resizes it in place to what its Models need: a Model more or less
 # changes no template, and so restarts nothing.
@@ -25,13 +26,20 @@ _FIRST_REQUESTS = {"cpu": "100m", "memory": "256Mi"}
 
 
 def render_server(
-    server: Server, *, pool: str, spec: AssignmentSpec, settings: ServerSettings, owner: Manifest
+    server: Server,
+    *,
+    pool: str,
+    spec: AssignmentSpec,
+    settings: ServerSettings,
+    owner: Manifest,
+    peers: Peers = _NO_PEERS,
 ) -> list[Manifest]:
     """The manifests of one server, in the order in which they must exist.
 
     Args:
         pool: name of the NodePool, and of the Assignment.
         owner: the owner reference of the Assignment: what it owns is collected when it goes.
+        peers: agents that may have its artifacts.
     """
     metadata = {
         "name": server.name,
@@ -40,7 +48,10 @@ def render_server(
         "ownerReferences": [owner],
     }
     config = server_config(server)
-    data = {names.CONFIG_FILE: json.dumps(config.dump(), indent=2, sort_keys=True)}
+    data = {
+        names.CONFIG_FILE: json.dumps(config.dump(), indent=2, sort_keys=True),
+        names.PEERS_FILE: json.dumps(peers.dump()),
+    }
     if settings.ca_bundle:
         data["ca.crt"] = settings.ca_bundle
     return [
@@ -121,6 +132,7 @@ def _pod(server: Server, *, pool: str, spec: AssignmentSpec, settings: ServerSet
 def _agent(server: Server, *, spec: AssignmentSpec, settings: ServerSettings) -> Manifest:
     arguments = [
         f"--config={names.CONFIG_DIRECTORY}/{names.CONFIG_FILE}",
+        f"--peers={names.CONFIG_DIRECTORY}/{names.PEERS_FILE}",
         f"--cache={names.CACHE_DIRECTORY}",
         # The servers of a node share the cache; what each shall serve is its own.
         f"--state={names.CACHE_DIRECTORY}/state/{server.namespace}_{server.name}",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from littoral.api.assignment import Assignment
 from littoral.render.server import Manifest, render_server
 from littoral.render.service import render_service
 from littoral.render.settings import ServerSettings
+from littoral.site.peers import peers_of
+from littoral.site.views import PodView
 
 
 class ChildKey(NamedTuple):
@@ -28,15 +30,26 @@ def key_of_child(manifest: Mapping[str, Any]) -> ChildKey:
     return ChildKey(manifest["kind"], metadata["namespace"], metadata["name"])
 
 
-def desired_children(assignments: Iterable[Assignment], *, settings: ServerSettings) -> dict[ChildKey, Manifest]:
-    """The children of all Assignments, each before what refers to it (ConfigMap, Deployment, Service)."""
+def desired_children(
+    assignments: Iterable[Assignment], *, settings: ServerSettings, pods: Collection[PodView] = ()
+) -> dict[ChildKey, Manifest]:
+    """The children of all Assignments, each before what refers to it (ConfigMap, Deployment, Service).
+
+    Args:
+        pods: of the servers, as they are: agents learn of each other from them.
+    """
     servers: dict[ChildKey, Manifest] = {}
     owners: dict[tuple[str, str], list[Manifest]] = {}
     for assignment in sorted(assignments, key=lambda assignment: assignment.name):
         owner = owner_reference(assignment)
         for server in assignment.spec.servers:
             for manifest in render_server(
-                server, pool=assignment.name, spec=assignment.spec, settings=settings, owner=owner
+                server,
+                pool=assignment.name,
+                spec=assignment.spec,
+                settings=settings,
+                owner=owner,
+                peers=peers_of(server, beside=assignment.spec.servers, pods=pods),
             ):
                 servers[key_of_child(manifest)] = manifest
             for model in server.models:

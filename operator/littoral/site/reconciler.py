@@ -72,7 +72,7 @@ class Reconciler:
         assignments = [a for a in self._assignments.objects() if a.spec.member == self._member]
 
         # 2. Apply what differs from what the Assignments say.
-        desired = desired_children(assignments, settings=self._settings)
+        desired = desired_children(assignments, settings=self._settings, pods=self._pods.values())
         troubles = await self._apply(desired)
 
         # 3. Remove what no Assignment asks for any more.

@@ -40,6 +40,7 @@ def test_options_and_defaults(started: list[main.Options]) -> None:
     assert result.exit_code == 0
     expected: dict[str, Any] = {
         "config": Path("/etc/littoral/server.json"),
+        "peers": None,
         "cache": Path("/c"),
         "state": Path("/c/state"),
         "repository": Path("/models"),
