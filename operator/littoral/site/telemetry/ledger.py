@@ -20,7 +20,8 @@ STALE: Final = 15.0
 """Seconds after which a server that does not answer counts as one that nothing is known of."""
 
 URGENT: Final = 30.0
-"""Seconds between two writes that could not wait: a load that comes and goes must not become a stream of them."""
+"""Seconds in which two writes at most do not wait: a load that comes and goes must not become a stream of them. They
+are two, since the reading in which a load rises sees a part of it, and the next one the whole."""
 
 # Seconds between two writes, for each model that is written: of a hundred models one always has news, and all of them
 # are sent.
@@ -121,7 +122,7 @@ class Ledger:
         self._accounts: dict[str, dict[Subject, _Account]] = {}
         self._devices: dict[ServerKey, Memory] = {}
         self._reported_at = float("-inf")
-        self._urgent_at = float("-inf")
+        self._urgent_at = (float("-inf"), float("-inf"))
 
     def figures(self) -> dict[Subject, Figures]:
         """The newest figures of every model, reported or not."""
@@ -203,8 +204,9 @@ class Ledger:
 
     def _may_report(self, wait: float, *, at: float) -> bool:
         if wait == figures.AT_ONCE:
-            if at - self._urgent_at >= URGENT:
-                self._urgent_at = at
+            before, last = self._urgent_at
+            if at - before >= URGENT:
+                self._urgent_at = last, at
                 return True
             wait = figures.SOON
         return at - self._reported_at >= max(wait, _PER_MODEL * sum(map(len, self._accounts.values())))

@@ -116,7 +116,8 @@ def test_a_load_that_rises_does_not_wait_but_not_again_and_again() -> None:
     site = Site()
     site.observe(seen(2))
     site.observe(seen(2), after=URGENT)
-    assert site.observe(seen(20), after=1)
+    assert site.observe(seen(8), after=1), "a reading in which the load rises sees a part of the rise"
+    assert site.observe(seen(20), after=3), "the next one sees the whole"
     site.at += SOON - 2
     assert not site.observe(seen(200), after=1)
     assert site.observe(seen(200), after=1)
