@@ -103,12 +103,14 @@ class Artifact(ApiModel):
         rest = self.uri.partition("://")[2]
         return rest if self.scheme == "file" else rest.partition("/")[2]
 
-
     @property
     def public(self) -> bool:
         """Whether whoever reaches its source is given it: it names no credentials, and holds none in its URI (a
         password, a signed query). What is on a node or in a claim is for those who may read there."""
-        parts = urlsplit(self.uri)
+        try:
+            parts = urlsplit(self.uri)
+        except ValueError:  # it is no URL, and the fetch will say so
+            return False
         secret = self.secret_ref is not None or "@" in parts.netloc or bool(parts.query)
         return self.scheme in ("gs", "https", "oci", "s3") and not secret
 

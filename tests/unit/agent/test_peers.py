@@ -177,6 +177,7 @@ async def peer(get: Handler) -> AsyncIterator[str]:
         (artifact(secretRef={"name": "login"}), False),
         (artifact("https://user:password@models.example/digits.onnx"), False),
         (artifact("https://models.example/digits.onnx?X-Amz-Signature=0"), False),
+        (artifact("https://[::/digits.onnx"), False),
         (artifact("file:///srv/digits.onnx"), False),
         (artifact("pvc://claim/digits.onnx"), False),
         (artifact("https://models.example/digits.tar.gz"), False),
