@@ -12,6 +12,7 @@ import pytest
 from examples.quickstart.client import ModelClient
 from examples.quickstart.digits import load
 from examples.quickstart.reading import under_load
+from littoral.api.quantity import parse_quantity
 from tests.e2e.littoral import ROOT, Littoral, digits_model, digits_variants, stays_at_the_edge
 
 pytestmark = pytest.mark.timeout(600)
@@ -93,24 +94,27 @@ def test_a_model_that_moves_to_another_device_loses_no_request(littoral: Littora
 
 def test_a_model_more_restarts_nothing(littoral: Littoral) -> None:
     """It is loaded into the server that is there, which is resized in place."""
-    littoral.wait_ready("digits")
-    (before,) = littoral.servers("triton-cloud-cpu")
+    pools = [each["pool"] for each in littoral.wait_ready("digits")["status"]["placements"]]
+    servers = [littoral.server("digits", pool=pool) for pool in pools]
+    before = {name: pod for name in servers for pod in littoral.servers(name)}
     more = digits_model("more", namespace="shop", variants=[digits_variants()[0] | {"memory": "200Mi"}])
     littoral.cluster.apply([more])
     try:
-        littoral.wait_ready("more")
-        littoral.wait(lambda: _memory(littoral.servers("triton-cloud-cpu")[0]) == "584Mi", what="Triton may use more")
-        (after,) = littoral.servers("triton-cloud-cpu")
-        assert after["metadata"]["uid"] == before["metadata"]["uid"]
+        (placement,) = littoral.wait_ready("more")["status"]["placements"]
+        server = str(placement["server"])
+        enough = _memory(before[server]) + 200 * 2**20
+        littoral.wait(lambda: _memory(littoral.servers(server)[0]) == enough, what="Triton may use more")
+        (after,) = littoral.servers(server)
+        assert after["metadata"]["uid"] == before[server]["metadata"]["uid"]
         assert not any(status["restartCount"] for status in after["status"]["containerStatuses"])
     finally:
         littoral.cluster.run("delete", "models.littoral.dev", "more", "--namespace=shop")
 
 
-def _memory(pod: dict[str, Any]) -> str:
-    """The memory that Triton has been given, as the kubelet says it."""
+def _memory(pod: dict[str, Any]) -> float:
+    """Bytes of memory that Triton has been given, as the kubelet says it."""
     (triton,) = (status for status in pod["status"]["containerStatuses"] if status["name"] == "triton")
-    return str(triton.get("resources", {}).get("requests", {}).get("memory"))
+    return float(parse_quantity(triton.get("resources", {}).get("requests", {}).get("memory", "0")))
 
 
 def test_what_a_model_does_is_measured(littoral: Littoral) -> None:
@@ -133,7 +137,7 @@ def test_what_a_model_does_is_measured(littoral: Littoral) -> None:
 
 def test_pods_of_a_server_have_no_credentials_and_no_rights(littoral: Littoral) -> None:
     littoral.wait_ready("digits")
-    (pod,) = littoral.servers("triton-edge-cpu")
+    (pod,) = littoral.servers(littoral.server("digits", pool="edge"))
     assert not any("kube-api-access" in volume["name"] for volume in pod["spec"]["volumes"])
     where = ["--namespace=shop", pod["metadata"]["name"], "--container=triton", "--"]
     identity = littoral.cluster.run("exec", *where, "sh", "-c", "id -u; grep CapEff /proc/self/status")

@@ -16,9 +16,10 @@ pytestmark = pytest.mark.timeout(600)
 
 def test_a_killed_triton_serves_again(littoral: Littoral) -> None:
     littoral.wait_ready("digits")
-    (pod,) = littoral.servers("triton-edge-cpu")
+    server = littoral.server("digits", pool="edge")
+    (pod,) = littoral.servers(server)
     assert kill(pod, r"^tritonserver ") > 0
-    littoral.wait(lambda: _restarts(littoral, "triton-edge-cpu", "triton") > 0, what="Triton was started again")
+    littoral.wait(lambda: _restarts(littoral, server, "triton") > 0, what="Triton was started again")
     littoral.wait_ready("digits")
     littoral.wait_answers("digits")
 
@@ -28,10 +29,11 @@ def test_a_killed_agent_costs_no_request(littoral: Littoral) -> None:
     _, test = load()
     littoral.wait_ready("digits")
     littoral.wait_answers("digits")
-    (pod,) = littoral.servers("triton-edge-cpu")
+    server = littoral.server("digits", pool="edge")
+    (pod,) = littoral.servers(server)
     with under_load(lambda: littoral.connect("digits"), test.images) as running:
         assert kill(pod, r"littoral agent") > 0
-        littoral.wait(lambda: _restarts(littoral, "triton-edge-cpu", "agent") > 0, what="the agent was started again")
+        littoral.wait(lambda: _restarts(littoral, server, "agent") > 0, what="the agent was started again")
         littoral.wait_ready("digits")
     assert running.report().failed == 0
 
@@ -45,7 +47,7 @@ def test_a_server_that_is_moved_finishes_its_requests(littoral: Littoral) -> Non
     _, test = load()
     littoral.wait_ready("digits")
     littoral.wait_answers("digits")
-    (before,) = littoral.servers("triton-edge-cpu")
+    (before,) = littoral.servers(littoral.server("digits", pool="edge"))
     address = littoral.address("digits")
     with under_load(lambda: ModelClient(url=address, model="digits"), test.images, keep=False) as running:
         littoral.cluster.run("delete", "pod", before["metadata"]["name"], "--namespace=shop", "--wait=true")
