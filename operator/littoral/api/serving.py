@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from littoral.api.base import ApiModel
-from littoral.api.meta import DnsLabel, ObjectName, ServiceName
+from littoral.api.meta import DeviceClass, DnsLabel, ObjectName, ServiceName
+from littoral.api.quantity import Duration
 from littoral.api.rules import ListMap, Rule
 
 DIGEST_PATTERN = r"^sha256:[a-f0-9]{64}$"
@@ -150,6 +151,16 @@ class Verification(ApiModel):
     )
 
 
+class Batching(ApiModel):
+    """How requests that wait together become one batch, where the artifact's own config.pbtxt says nothing of it."""
+
+    max_batch_size: int | None = Field(default=None, ge=1, le=4096)
+    """The most requests in one batch; absent: Triton decides (4, unless its command line says otherwise)."""
+    max_queue_delay: Duration | None = None
+    """How long a request may wait for others to join it, a small part of its latency budget; absent or 0s: a batch is
+    what waits anyway while the instance is busy. Example: 500us."""
+
+
 class ServedModel(ApiModel):
     """One model of a server."""
 
@@ -163,6 +174,8 @@ class ServedModel(ApiModel):
     """What is loaded."""
     parameters: dict[str, Parameter] = Field(default_factory=dict, max_length=64)
     """Parameters that Triton hands to the backend (config.pbtxt)."""
+    batching: Batching | None = None
+    """Batches that suit the latency objective; absent: Triton's defaults. A change loads the model anew."""
     verification: Verification | None = None
     """Signature that the agent checks before it loads the artifact; absent: the digest alone is checked."""
 
@@ -172,6 +185,8 @@ class ServerConfig(ApiModel):
 
     revision: str
     """Hash of the content, echoed in the status."""
+    accelerator: DeviceClass | None = None
+    """Class of the device that Triton has beside it; absent: not known, and Triton chooses where a model runs."""
     models: Annotated[tuple[ServedModel, ...], ListMap("name")] = ()
     """The models to serve, and no others."""
 

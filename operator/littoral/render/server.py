@@ -73,7 +73,11 @@ def render_server(
 def server_config(server: Server) -> ServerConfig:
     """What the agent shall serve, with a revision that is the content's hash."""
     content = json.dumps([model.dump() for model in server.models], sort_keys=True)
-    return ServerConfig(revision=hashlib.sha256(content.encode()).hexdigest()[:16], models=server.models)
+    return ServerConfig(
+        revision=hashlib.sha256(content.encode()).hexdigest()[:16],
+        accelerator=server.accelerator,
+        models=server.models,
+    )
 
 
 def _selector(server: Server) -> dict[str, str]:

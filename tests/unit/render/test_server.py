@@ -42,6 +42,7 @@ def test_the_config_map_is_what_the_agent_reads() -> None:
     config, deployment = rendered()
     read = ServerConfig.parse(json.loads(config["data"]["server.json"]))
     assert [model.name for model in read.models] == ["a", "b"]
+    assert read.accelerator == deployment["metadata"]["labels"]["littoral.dev/accelerator"]
     assert config["metadata"] == deployment["metadata"]
     assert config["metadata"]["ownerReferences"] == [OWNER]
 

@@ -127,3 +127,10 @@ refuses(f"{SECRET}.name", "a" * 254, says="Too long", also={SECRET: {"name": "lo
 accepts(f"{MODELS}[0].parameters", {f"k{n}": "" for n in range(64)})
 refuses(f"{MODELS}[0].parameters", {f"k{n}": "" for n in range(65)}, says="must have at most 64 items")
 refuses(f"{MODELS}[0].parameters", {"k": "v" * 4097}, says="Too long", at=f"{MODELS}[0].parameters.k")
+
+BATCHING = f"{MODELS}[0].batching"
+accepts(BATCHING, {}, {"maxBatchSize": 1}, {"maxBatchSize": 4096, "maxQueueDelay": "0s"}, {"maxQueueDelay": "500us"})
+refuses(f"{BATCHING}.maxBatchSize", 0, says="should be greater than or equal to 1")
+refuses(f"{BATCHING}.maxBatchSize", 4097, says="should be less than or equal to 4096")
+refuses(f"{BATCHING}.maxQueueDelay", "500", "-1ms", "", says="should match")
+refuses(f"{BATCHING}.maxQueueDelay", "1" * 32 + "ms", says="Too long")
