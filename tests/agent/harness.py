@@ -35,7 +35,8 @@ def network(constant: float) -> bytes:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 1])],
         [numpy_helper.from_array(np.array([constant], dtype=np.float32), "c")],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return bytes(model.SerializeToString())
 
 
 def free_port() -> int:
@@ -120,6 +121,7 @@ class Agent:
     process: subprocess.Popen[bytes] | None = None
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     revision: int = 0
+    accelerator: str | None = None
 
     @property
     def config(self) -> Path:
@@ -163,7 +165,8 @@ class Agent:
         """Swap the file as the kubelet does, and return the revision."""
         self.revision += 1
         revision = f"r{self.revision}"
-        self.write(json.dumps({"revision": revision, "models": list(self.models.values())}))
+        device = {} if self.accelerator is None else {"accelerator": self.accelerator}
+        self.write(json.dumps({"revision": revision, **device, "models": list(self.models.values())}))
         return revision
 
     def write(self, text: str) -> None:

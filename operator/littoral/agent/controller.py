@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from littoral.agent import archive, reconcile
 from littoral.agent.config import ConfigFile
+from littoral.agent.crashes import Crashes, Key
 from littoral.agent.errors import AgentError, FetchError, LoadError, TritonError
 from littoral.agent.failures import reason_of
 from littoral.agent.fetch import Fetcher, redacted
@@ -22,7 +23,7 @@ from littoral.agent.status import Board, describe
 from littoral.agent.store import Store
 from littoral.agent.triton import Observation, Triton, VersionState
 from littoral.agent.verify import Verifier
-from littoral.api.serving import ModelStatus, ServedModel, TritonStatus
+from littoral.api.serving import FailureReason, ModelStatus, ServedModel, TritonStatus
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class _Track:
     """What Triton has just loaded, until it was seen to be ready."""
     load_seconds: float | None = None
     """How long the last load took."""
+    unbatched: str = ""
+    """Fingerprint of a version that Triton refused with the batching that was proposed for it."""
     progress: Progress = field(default_factory=Progress)
     shown: Shown = field(default_factory=Shown)
     """The progress as it is reported: taken from time to time, or each chunk would be news to the site role."""
@@ -93,6 +96,10 @@ class Controller:
         self._tracks: dict[str, _Track] = {}
         self._installed: dict[str, tuple[Installed, ...]] = {}
         self._observation = Observation()
+        self._answered = Observation()
+        """What Triton said when it last answered."""
+        self._crashes = Crashes()
+        self._died_of_a_load = False
         self._look_at = 0.0
         self._wake = asyncio.Event()
         self._stopping = False
@@ -145,6 +152,55 @@ class Controller:
             track.shown = track.progress.shown()
         if before.live != self._observation.live:
             log.info("Triton %s", "answers" if self._observation.live else "does not answer")
+        if self._observation.live:
+            self._account()
+
+    def _account(self) -> None:
+        """Find out whether Triton has died since it last answered, and of what; and what has proven itself."""
+        before, self._answered = self._answered, self._observation
+        of_a_load, self._died_of_a_load = self._died_of_a_load, False
+        # One that was only busy, or was cut off from here, still knows what it serves.
+        died = any(name in self._installed and name not in self._answered.models for name, _ in self._served(before))
+        if died and not of_a_load and (suspect := self._crashes.youngest(self._served(before))) is not None:
+            self._charge(suspect)
+        for name, fingerprint_ in self._crashes.serve(self._served(self._answered), now=time.monotonic()):
+            version = next(it for it in self._installed[name] if it.fingerprint == fingerprint_)
+            self._memory.remember(name, version)
+
+    def _served(self, observation: Observation) -> list[Key]:
+        """What answered requests then, of what the repository holds."""
+        return [
+            (name, version.fingerprint)
+            for name, versions in self._installed.items()
+            for version in versions
+            if observation.models.get(name, {}).get(version.version) is VersionState.READY
+        ]
+
+    def _charge(self, key: Key) -> None:
+        """Triton has died, and this is the suspect: from the third time on it makes way for what served before."""
+        now = time.monotonic()
+        charges = self._crashes.charge(key, now=now)
+        name, suspect = key
+        log.warning("%s: Triton died, maybe of it (%d times so far)", name, charges)
+        if self._crashes.bar(key, now=now) is None:
+            return
+        # What is remembered stays so: it may be all that there is, and for now it is barred like any other.
+        self._write(name, [it for it in self._installed.get(name, ()) if it.fingerprint != suspect])
+        track = self._tracks.get(name)
+        if track is not None:
+            track.failure = self._held(name, track.wanted) or track.failure
+
+    def _held(self, name: str, wanted: ServedModel | None) -> Failure | None:
+        """The failure of what is wanted, if that is because Triton has died of it."""
+        if wanted is None or (bar := self._crashes.bar((name, fingerprint(wanted)), now=time.monotonic())) is None:
+            return None
+        return Failure(
+            message=f"Triton died {bar[0]} times while it loaded or served this artifact;"
+            " it is tried again at growing intervals",
+            reason=FailureReason.LOAD_FAILED,
+            attempts=bar[0],
+            retry_at=bar[1],
+        )
 
     def _step(self) -> None:
         """Start the next action of every model."""
@@ -153,9 +209,10 @@ class Controller:
             return  # it is not known what is wanted: nothing is loaded, and above all nothing is unloaded
         wanted = {model.name: model for model in self._config.current.models}
         self._memory.keep(wanted.keys())
+        self._crashes.keep(wanted.keys())
         for name in wanted.keys() | self._tracks.keys() | self._installed.keys():
             track = self._tracks.setdefault(name, _Track())
-            self._want(track, wanted.get(name))
+            self._want(name, track, wanted.get(name))
             if track.task is None:
                 with self._blame(name, track):
                     self._judge(name, track)
@@ -180,13 +237,13 @@ class Controller:
         """The entries of the cache that a version is made of."""
         return {name for path in version.links.values() if (name := self._store.name_of(path)) is not None}
 
-    def _want(self, track: _Track, wanted: ServedModel | None) -> None:
+    def _want(self, name: str, track: _Track, wanted: ServedModel | None) -> None:
         """Take note of what is wanted now; failures belong to what was wanted before."""
         if wanted is not None:
             track.variant, track.digest, track.drain_until = wanted.variant, wanted.artifact.digest, None
         if wanted == track.wanted:
             return
-        track.wanted, track.failure = wanted, None
+        track.wanted, track.failure = wanted, self._held(name, wanted)
         if isinstance(track.doing, Fetch) and track.task is not None:
             track.task.cancel()
 
@@ -201,6 +258,7 @@ class Controller:
             versions=self._observation.models.get(name, {}),
             remembered=self._memory.get(name),
             failure=track.failure,
+            barred=self._crashes.barred(name, now=time.monotonic()),
             drain_until=track.drain_until,
         )
 
@@ -211,12 +269,17 @@ class Controller:
             LoadError: it is not.
         """
         version, track.loaded = track.loaded, None
-        if version is None or not self._observation.live:
+        if version is None:
+            return
+        if not self._observation.live:
+            self._blame_load(name, version)
             return
         if self._observation.models.get(name, {}).get(version.version) is not VersionState.READY:
             self._withdraw(name, version)
             raise LoadError("Triton has loaded it, but does not report it ready")
-        self._memory.remember(name, version)
+        # What served before is remembered until this one has proven itself, which takes a while.
+        if self._memory.get(name) is None or self._crashes.proven((name, version.fingerprint)):
+            self._memory.remember(name, version)
         if version == self._view(name, track).current:
             track.failure = None
 
@@ -262,7 +325,9 @@ class Controller:
         except Exception as error:
             known = isinstance(error, AgentError | OSError)
             message = str(error) if known else f"{type(error).__name__}: {error}"
-            track.failure = reconcile.failed(track.failure, message, reason=reason_of(error), now=time.monotonic())
+            track.failure = self._held(name, track.wanted) or reconcile.failed(
+                track.failure, message, reason=reason_of(error), now=time.monotonic()
+            )
             log.warning("%s: %s", name, message, exc_info=not known)
 
     async def _fetch(self, track: _Track) -> None:
@@ -317,7 +382,15 @@ class Controller:
         entry = self._store.get(archive.entry_name(view.wanted.artifact))
         assert entry is not None
         serving = [it for it in view.installed if it.version == view.serving]
-        self._write(view.name, (*serving, install(view.wanted, entry.path, view.next_version)))
+        track = self._tracks[view.name]
+        new = install(
+            view.wanted,
+            entry.path,
+            view.next_version,
+            accelerator=self._accelerator,
+            batched=fingerprint(view.wanted) != track.unbatched,
+        )
+        self._write(view.name, (*serving, new))
 
     async def _load(self, name: str, track: _Track, version: Installed) -> None:
         async with self._load_slots:
@@ -336,11 +409,22 @@ class Controller:
             except TritonError:
                 if self._memory.get(name) != version:  # it may be what Triton died of
                     self._withdraw(name, version)
+                self._blame_load(name, version)
                 raise
             except LoadError:
+                if track.wanted is not None and track.wanted.batching is not None:
+                    track.unbatched = version.fingerprint  # a proposal must not be what a good network fails of
                 self._withdraw(name, version)
                 raise
             track.loaded = version
+
+    def _blame_load(self, name: str, version: Installed) -> None:
+        """Triton has died while it loaded this, or right after. What has proven itself is not the first suspect."""
+        key = (name, version.fingerprint)
+        if self._crashes.proven(key) and self._crashes.youngest(self._served(self._answered)) is not None:
+            return
+        self._died_of_a_load = True
+        self._charge(key)
 
     def _withdraw(self, name: str, version: Installed) -> None:
         """Leave the repository so that it loads what served before."""
@@ -353,6 +437,10 @@ class Controller:
             await self._triton.unload(view.name)
         self._write(view.name, ())
         log.info("%s is unloaded", view.name)
+
+    @property
+    def _accelerator(self) -> str | None:
+        return self._config.current.accelerator if self._config.current else None
 
     def _write(self, name: str, versions: Sequence[Installed]) -> None:
         self._repository.write(name, versions)

@@ -60,6 +60,8 @@ class View:
     remembered: Installed | None = None
     """What served last on this node, if the repository has been emptied since."""
     failure: Failure | None = None
+    barred: frozenset[str] = frozenset()
+    """Fingerprints of versions that Triton has died of, not to be loaded for now."""
     drain_until: float | None = None
     """When a model that is to go may be unloaded; None until its drain has begun."""
 
@@ -100,6 +102,8 @@ class View:
     @property
     def pausing(self) -> bool:
         """Whether the last attempt failed, and it is too early for another."""
+        if self.wanted is not None and self.barred and fingerprint(self.wanted) in self.barred:
+            return True
         return self.failure is not None and self.now < self.failure.retry_at
 
     @property
@@ -176,7 +180,7 @@ def decide(view: View) -> Action:
         # What served before is better than nothing, while the wanted one is not to be had.
         if view.installed:
             return Load(view.installed[-1])
-        if view.remembered is not None and view.remembered.fingerprint != fingerprint(view.wanted):
+        if view.remembered is not None and view.remembered.fingerprint not in {*view.barred, fingerprint(view.wanted)}:
             return Recall(view.remembered)
     return action
 

@@ -52,6 +52,8 @@ WANTED = View(name="digits", now=100.0, wanted=model(), live=True)
 UNWANTED = dataclasses.replace(WANTED, wanted=None)
 FAILED = Failure(message="no", reason=FailureReason.DIGEST_MISMATCH, attempts=1, retry_at=101.0)
 
+BARRED = frozenset({A1.fingerprint})
+
 
 def view(base: View = WANTED, /, **changes: object) -> View:
     return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
@@ -105,6 +107,16 @@ def view(base: View = WANTED, /, **changes: object) -> View:
         (view(remembered=A1), Fetch()),
         (view(UNWANTED, remembered=B1), Wait()),
         (view(failure=FAILED, now=101.0, cached=True, installed=(B1,), versions={1: READY}), Install()),
+        # Triton has died of what is wanted: it is left alone, whatever else is known of it.
+        (view(cached=True, barred=BARRED), Wait()),
+        (view(barred=BARRED), Wait()),
+        (view(cached=True, installed=(B1,), versions={1: READY}, barred=BARRED), Wait()),
+        (view(cached=True, installed=(B1,), barred=BARRED), Load(B1)),
+        (view(cached=True, remembered=B1, barred=BARRED), Recall(B1)),
+        (view(cached=True, remembered=B1, barred=BARRED | {B1.fingerprint}), Wait()),
+        (view(remembered=B1, barred=frozenset({B1.fingerprint})), Fetch()),
+        (view(cached=True, barred=frozenset({B1.fingerprint})), Install()),
+        (view(UNWANTED, installed=(A1,), barred=BARRED), Remove()),
         (view(failure=FAILED, installed=(A1,), versions={1: READY}), Wait()),
         # Towards nothing.
         (view(UNWANTED), Wait()),
