@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from littoral.agent.crashes import CRASHES, FIRST_PAUSE, LAST_PAUSE, PROBATION, Crashes, Key
+from littoral.core.learning.places import BROKEN_AFTER
 
 OLD, NEW, OTHER = ("digits", "old"), ("digits", "new"), ("other", "x")
 
@@ -52,6 +53,11 @@ def test_pauses_double_up_to_a_limit() -> None:
     for number, pause in enumerate(pauses):
         least = min(LAST_PAUSE, FIRST_PAUSE * 2**number)
         assert least <= pause <= 1.5 * least
+
+
+def test_the_hub_has_the_time_to_try_another_variant() -> None:
+    """It wants to see a Model failed for a while, and one that is tried again in between is ready for a moment."""
+    assert FIRST_PAUSE > BROKEN_AFTER
 
 
 def test_serving_long_enough_clears_it_and_an_interruption_starts_anew() -> None:
