@@ -332,7 +332,9 @@ class _Reader:
             rate = (saturation or problem.tuning.default_rate) * problem.tuning.best_effort
         price = problem.price(pool, variant.accelerator)
         known = None if speed is None or speed.service is None else habit(speed.service)
-        return Option(pool.name, variant, rate, price, problem.tuning.loading_cost * price, pool.shared, late, known)
+        tuning = problem.tuning
+        loading = tuning.loading_cost * price + tuning.preference * variant.rank
+        return Option(pool.name, variant, rate, price, loading, pool.shared, late, known)
 
 
 def barred(model: ModelFacts, pool: PoolFacts) -> tuple[Reason, str] | None:

@@ -77,6 +77,9 @@ class Tuning:
         best_effort: share of the saturation rate that a server is given when its SLO cannot be kept anyway.
         loading_cost: what having a Model in one more place costs, as a share of a replica's price there: it takes
             memory, and time to load.
+        preference: what each step down in a Model's order of variants costs, in the currency of prices: less than what
+            a device in the cloud costs, more than what a server at the edge saves, so that the order counts where cost
+            all but ties.
         hysteresis: a plan replaces what runs only when it is cheaper by more than this share.
         scale_down_after: seconds that must have passed since a server last changed before it shrinks.
         standby: whether a Model with a LatencySLO that allows overflow keeps a replica in a shared pool, for what its
@@ -87,13 +90,14 @@ class Tuning:
     """
 
     edge_cpu_price: float = 0.005
-    edge_price: float = 0.02
+    edge_price: float = 0.005
     cloud_cpu_price: float = 0.1
     cloud_price: float = 1.0
     default_rate: float = 10.0
     small: float = 0.05
     best_effort: float = 0.7
     loading_cost: float = 0.02
+    preference: float = 0.01
     hysteresis: float = 0.05
     scale_down_after: float = 300.0
     standby: bool = False

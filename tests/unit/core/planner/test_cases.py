@@ -244,3 +244,14 @@ def test_a_site_is_told_of_its_cache_and_bandwidth() -> None:
     world = World(pools=(pool(cache={"quota": "40Gi"}, network={"bandwidth": "2Mi"}),), nodes=(node(),))
     spec = planned(world).assignments["edge"]
     assert (spec.cache_quota, spec.bandwidth) == ("40Gi", "2Mi")
+
+
+def test_an_idle_device_is_not_left_for_a_cpu_server_that_is_there_anyway() -> None:
+    """To give the NPU up would save a server at the edge, and be against the Model's own order."""
+    world = World(
+        models=(model("digits", variants=[NPU, CPU]), model("other", variants=[CPU])),
+        pools=(pool(),),
+        nodes=(node(extended={"npu.intel.com/accel": 1}),),
+    )
+    demand = {(ModelKey("shop", name), "edge"): 1.0 for name in ("digits", "other")}
+    assert placed(planned(world, demand=demand)) == [("edge", "npu")]
