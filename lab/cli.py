@@ -153,6 +153,32 @@ def reboot(name: str, node: str) -> None:
     _lab(name).reboot(node)
 
 
+@main.command()
+@_name
+@click.argument("node")
+def cut(name: str, node: str) -> None:
+    """Cut a node's cable: it reaches neither the API server nor anything else, and runs on.
+
+    \b
+    Example:
+      python -m lab cut edge
+    """
+    _lab(name).connect(node, connected=False)
+
+
+@main.command()
+@_name
+@click.argument("node")
+def mend(name: str, node: str) -> None:
+    """Mend the cable of a node that was cut off.
+
+    \b
+    Example:
+      python -m lab mend edge
+    """
+    _lab(name).connect(node, connected=True)
+
+
 @main.command("programs")
 @click.argument("modules", nargs=-1, metavar="[MODULE]...")
 def build_programs(modules: tuple[str, ...]) -> None:

@@ -105,15 +105,10 @@ class Lab:
     def reboot(self, name: str) -> None:
         """Cut the power of the node ``name`` and start it again; returns once it is Ready."""
         with self.files.lock():
-            state = self.files.read()
-            if state is None or not any(map(machine.running, state.machines[:1])):
-                raise LabError(f"lab {self.files.name} is not up: python -m lab up --name {self.files.name}")
-            names = [node.name for node in state.nodes]
-            if name not in names:
-                raise LabError(f"lab {self.files.name} has no node {name!r}, only {', '.join(names) or 'none'}")
-            plan, index, member = AddressPlan(slot=state.slot), names.index(name), self.machine(name)
+            state, index = self._node(name)
+            plan, member = AddressPlan(slot=state.slot), self.machine(name)
             client, head = self.client(), state.machines[0].init
-            pods = _pod_networks(client, state) if state.engine == "k3s" else plan.pod_networks(len(names))
+            pods = _pod_networks(client, state) if state.engine == "k3s" else plan.pod_networks(len(state.nodes))
             since = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
             with step(f"reboot of node {name}"):
                 machine.stop(tuple(known for known in state.machines if known.name == name), timeout=0)
@@ -126,6 +121,12 @@ class Lab:
                 machine.go(process)
                 self._await(f"node {name} to be Ready", name, partial(_node_ready, client, name, since), timeout=90)
 
+    def connect(self, name: str, *, connected: bool) -> None:
+        """Cut the cable of the node ``name``, or mend it: nothing gets in or out, and everything on it runs on."""
+        with self.files.lock():
+            state, index = self._node(name)
+            network.connect_node(index=index, control_plane=state.machines[0].init, connected=connected)
+
     def client(self) -> Client:
         """A client with the administrator's credentials."""
         return Client(self.files.kubeconfig)
@@ -133,6 +134,16 @@ class Lab:
     def machine(self, name: str) -> Machine:
         """One of the lab's machines."""
         return Machine(cgroup=self.files.cgroup, name=name, directory=self.files.machine(name))
+
+    def _node(self, name: str) -> tuple[LabState, int]:
+        """The state of the running lab, and the number of one of its nodes."""
+        state = self.files.read()
+        if state is None or not any(map(machine.running, state.machines[:1])):
+            raise LabError(f"lab {self.files.name} is not up: python -m lab up --name {self.files.name}")
+        names = [node.name for node in state.nodes]
+        if name not in names:
+            raise LabError(f"lab {self.files.name} has no node {name!r}, only {', '.join(names) or 'none'}")
+        return state, names.index(name)
 
     def _archives(self, wish: Wish, built: Programs) -> list[Path]:
         """The archives of the images that the nodes need, built where they are not there yet."""

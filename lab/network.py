@@ -67,6 +67,11 @@ def unwire_node(*, index: int, control_plane: int) -> None:
     subprocess.run(command, check=False, capture_output=True)
 
 
+def connect_node(*, index: int, control_plane: int, connected: bool) -> None:
+    """Mend or cut the cable of the node ``index`` at the bridge's end: the node keeps its addresses and routes."""
+    _ip([f"link set node{index} {'up' if connected else 'down'}"], pid=control_plane)
+
+
 def _routes(plan: AddressPlan, pods: Sequence[IPv4Network]) -> list[str]:
     return [f"route add {network} via {plan.node(index)}" for index, network in enumerate(pods)]
 
