@@ -113,7 +113,7 @@ class Littoral:
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
 
-def digits_variants(network: Network = DIGITS, **artifact: str) -> list[dict[str, Any]]:
+def digits_variants(network: Network = DIGITS, **artifact: Any) -> list[dict[str, Any]]:
     """Variants of a Model that serves one of the networks for digits; `artifact` replaces its fields."""
     return [
         {
