@@ -359,13 +359,14 @@ async def test_a_peer_goes_on_where_another_broke(
     assert len(asker.counted) == 2
 
 
-async def test_a_list_of_files_that_is_another_directorys(start: Start) -> None:
+@pytest.mark.parametrize("path", ["1/model.onnx", "../model.onnx"])
+async def test_a_list_of_files_that_is_another_directorys(start: Start, path: str) -> None:
     """Nothing of it is fetched."""
     got = []
 
     async def get(request: web.Request) -> web.StreamResponse:
         got.append(request.path)
-        return web.json_response({"files": [{"path": "../evil", "bytes": 1, "sha256": HEX}]})
+        return web.json_response({"files": [{"path": path, "bytes": 1, "sha256": HEX}]})
 
     async def head(request: web.Request) -> web.Response:
         return web.Response(headers={protocol.KIND: "directory"})
@@ -409,7 +410,7 @@ async def test_as_many_as_it_can_are_served_at_a_time(start: Start, source: Sour
     holder, asker = await start("holder"), await start()
     await holder.holds(wanted, large)
     url = protocol.url_of(holder.address, wanted.digest.removeprefix("sha256:"))
-    async with ClientSession() as session, AsyncExitStack() as stack:
+    async with asyncio.timeout(60), ClientSession() as session, AsyncExitStack() as stack:
         for _ in range(AT_ONCE):
             answer: AbstractAsyncContextManager[Any] = session.get(url)
             assert (await stack.enter_async_context(answer)).status == 200
@@ -418,9 +419,25 @@ async def test_as_many_as_it_can_are_served_at_a_time(start: Start, source: Sour
         asker.others = [holder.address]
         waiting = asyncio.create_task(asker.ensure(wanted))
         await stack.aclose()  # they give up
-        async with asyncio.timeout(60):
-            assert await waiting == large
+        assert await waiting == large
     assert source.requests == 0
+
+
+async def test_a_peer_that_has_become_busy_is_asked_again(start: Start, source: Source) -> None:
+    asked = 0
+
+    async def busy_once(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise web.HTTPServiceUnavailable
+        return web.Response(body=CONTENT)
+
+    asker = await start()
+    async with peer(busy_once) as address:
+        asker.others = [address]
+        assert await asker.ensure(artifact(source.url)) == CONTENT
+    assert (asked, source.requests) == (2, 0)
 
 
 async def test_ranges_and_names(start: Start) -> None:
