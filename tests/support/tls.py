@@ -24,9 +24,10 @@ class Authority:
     context: ssl.SSLContext
 
 
-def make_authority(folder: Path) -> Authority:
-    """An authority whose files are in the new `folder`."""
+def make_authority(folder: Path, *, lifetime: datetime.timedelta = datetime.timedelta(hours=1)) -> Authority:
+    """An authority whose files are in the new `folder`; its certificates are over after `lifetime`."""
     folder.mkdir()
+    name = f"authority {folder.name}"  # who trusts several tells them apart by it
     now = datetime.datetime.now(datetime.UTC)
 
     def certificate(
@@ -39,7 +40,7 @@ def make_authority(folder: Path) -> Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
+            .not_valid_after(now + lifetime)
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(
                 x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
@@ -48,10 +49,10 @@ def make_authority(folder: Path) -> Authority:
         return builder.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    (folder / "ca.pem").write_bytes(certificate("authority", authority_key, "authority", authority_key, ca=True))
+    (folder / "ca.pem").write_bytes(certificate(name, authority_key, name, authority_key, ca=True))
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     (folder / "server.key").write_bytes(pem)
-    (folder / "server.crt").write_bytes(certificate("server", key, "authority", authority_key, ca=False))
+    (folder / "server.crt").write_bytes(certificate("server", key, name, authority_key, ca=False))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.crt", folder / "server.key")
     return Authority(folder / "ca.pem", folder / "server.crt", folder / "server.key", context)
