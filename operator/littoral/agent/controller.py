@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from littoral.agent import archive, reconcile
@@ -51,6 +51,8 @@ class _Track:
     drain_until: float | None = None
     doing: Action | None = None
     task: asyncio.Task[None] | None = None
+    loading: Installed | None = None
+    """What Triton is loading now."""
     loaded: Installed | None = None
     """What Triton has just loaded, until it was seen to be ready."""
     load_seconds: float | None = None
@@ -105,6 +107,7 @@ class Controller:
         self._stopping = False
         self._fetch_slots = asyncio.Semaphore(FETCHES)
         self._load_slots = asyncio.Semaphore(LOADS)
+        self._alone = asyncio.Lock()
 
     async def run(self) -> None:
         """Reconcile until `stop` was called and Triton is gone."""
@@ -393,7 +396,9 @@ class Controller:
         self._write(view.name, (*serving, new))
 
     async def _load(self, name: str, track: _Track, version: Installed) -> None:
-        async with self._load_slots:
+        async with self._load_slot():
+            if version not in self._installed.get(name, ()):
+                return  # barred meanwhile
             try:
                 await self._vouch(track, version)
             except AgentError:
@@ -403,6 +408,7 @@ class Controller:
             self._write(name, [it for it in self._installed[name] if it.version <= version.version])
             try:
                 began = time.monotonic()
+                track.loading = version
                 with self._metrics.loading():
                     await self._triton.load(name)
                 track.load_seconds = round(time.monotonic() - began, 3)
@@ -416,15 +422,33 @@ class Controller:
                     track.unbatched = version.fingerprint  # a proposal must not be what a good network fails of
                 self._withdraw(name, version)
                 raise
+            finally:
+                track.loading = None
             track.loaded = version
 
+    @asynccontextmanager
+    async def _load_slot(self) -> AsyncIterator[None]:
+        """A turn to load. Once Triton has died of something, one at a time, so that it shows of what."""
+        async with self._load_slots:
+            if not self._crashes.any:
+                yield
+                return
+            async with self._alone:
+                yield
+
     def _blame_load(self, name: str, version: Installed) -> None:
-        """Triton has died while it loaded this, or right after. What has proven itself is not the first suspect."""
+        """Triton has died while it loaded this, or right after: it is charged, unless something younger was about."""
         key = (name, version.fingerprint)
-        if self._crashes.proven(key) and self._crashes.youngest(self._served(self._answered)) is not None:
-            return
-        self._died_of_a_load = True
-        self._charge(key)
+        if self._crashes.youngest([key, *self._served(self._answered), *self._arriving()]) == key:
+            self._died_of_a_load = True
+            self._charge(key)
+
+    def _arriving(self) -> Iterator[Key]:
+        """What is being loaded, or is loaded and was not yet seen to serve."""
+        for name, track in self._tracks.items():
+            for version in (track.loading, track.loaded):
+                if version is not None:
+                    yield name, version.fingerprint
 
     def _withdraw(self, name: str, version: Installed) -> None:
         """Leave the repository so that it loads what served before."""

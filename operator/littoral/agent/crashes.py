@@ -1,14 +1,15 @@
 """Which versions Triton dies of: a network that loads, serves for a while and then takes the server down with it, or
 that takes it down while it loads.
 
-Triton does not say what it died of. So the suspect is charged: the version that was being loaded; if none was, the
-youngest of those that served and have not yet served for `PROBATION`. What changed last is the likeliest cause, and
-charging one at a time finds the culprit among several without giving up the others. `CRASHES` charges bar a version
-from being loaded, for a pause that doubles with each further one. Serving for `PROBATION` clears it.
+Triton does not say what it died of. So the suspect is charged: of what served or was being loaded, the version that was
+first seen to serve last, or never yet, if it has not yet served for `PROBATION`. What changed last is the likeliest
+cause, and charging one at a time finds the culprit among several without giving up the others. `CRASHES` charges bar a
+version from being loaded, for a pause that doubles with each further one. Serving for `PROBATION` clears it.
 
 All of it is in memory: an agent that is started again gives every version another chance.
 """
 
+import math
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -68,9 +69,10 @@ class Crashes:
                 proven.append(key)
         return proven
 
-    def youngest(self, served: Iterable[Key]) -> Key | None:
-        """Of the versions that served when Triton died, the one to charge; None where all have proven themselves."""
-        suspects = [key for key in served if not self.proven(key)]
+    def youngest(self, present: Iterable[Key]) -> Key | None:
+        """Of the versions that served or were being loaded when Triton died, the one to charge; None where all have
+        proven themselves."""
+        suspects = [key for key in present if not self.proven(key)]
         return max(suspects, key=self._age, default=None)
 
     def charge(self, key: Key, *, now: float) -> int:
@@ -97,6 +99,11 @@ class Crashes:
         record = self._records.get(key)
         return (record.charges, record.barred_until) if record and now < record.barred_until else None
 
+    @property
+    def any(self) -> bool:
+        """Whether anything is held against any version."""
+        return any(record.charges for record in self._records.values())
+
     def proven(self, key: Key) -> bool:
         """Whether it has served for `PROBATION` at a stretch, here."""
         record = self._records.get(key)
@@ -111,4 +118,4 @@ class Crashes:
         """Sorts the youngest last; of the same age, the one charged more often: suspicion that stays with one is
         settled sooner than suspicion that wanders."""
         record = self._records.get(key, _Record())
-        return (record.first_seen or 0.0, record.charges, key)
+        return (math.inf if record.first_seen is None else record.first_seen, record.charges, key)

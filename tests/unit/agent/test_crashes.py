@@ -25,6 +25,7 @@ def test_the_version_that_changed_last_is_charged_and_what_is_proven_is_not() ->
     assert crashes.youngest([OLD, OTHER, NEW]) == NEW
     assert crashes.youngest([OLD, OTHER]) == OTHER
     assert crashes.youngest([]) is None
+    assert crashes.youngest([OLD, OTHER, ("third", "v"), NEW]) == ("third", "v"), "it has never been seen to serve"
 
 
 def test_one_or_two_deaths_bar_nobody() -> None:
