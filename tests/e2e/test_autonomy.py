@@ -138,8 +138,12 @@ def test_a_node_that_restarts_without_its_sources_serves_from_its_disk(
         print(f"first answer of {name} {time.monotonic() - began:.1f} s after the power cut")
     reboot.join()
     littoral.wait_ready("kept", namespace=namespace)
-    # What is wanted is still not there, and that is still said.
-    assert littoral.condition("replaced", "Stalled", namespace=namespace)[0] == "ModelFailed"
+    # What is wanted is still not there, and that is said again once it has been tried a few times.
+    littoral.wait(
+        lambda: littoral.condition("replaced", "Stalled", namespace=namespace)[0] == "ModelFailed",
+        what="the new artifact still cannot be had",
+    )
+    littoral.wait_answers("replaced", namespace=namespace)
 
 
 @dataclass(frozen=True, kw_only=True)
