@@ -6,6 +6,7 @@ twice, and never lets a draft outgrow the nodes it is on.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -210,7 +211,8 @@ class Yard:
         if self._cpu[host] + SLACK < draft.cpu or self._memory[host] < draft.memory:
             return False
         if draft.accelerator == CPU:
-            return True
+            # More of one server than cores take these from each other, and look as if even more were needed.
+            return draft.hosts.count(host) < max(1, math.ceil(self.facts.nodes[host].cpu))
         if self._devices[host].get(draft.accelerator, 0) < 1:
             return False
         size = self.facts.nodes[host].devices[draft.accelerator].memory
