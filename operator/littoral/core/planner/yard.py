@@ -211,12 +211,21 @@ class Yard:
         if self._cpu[host] + SLACK < draft.cpu or self._memory[host] < draft.memory:
             return False
         if draft.accelerator == CPU:
-            # More of one server than cores take these from each other, and look as if even more were needed.
-            return draft.hosts.count(host) < max(1, math.ceil(self.facts.nodes[host].cpu))
+            return self._siblings(draft, host) < max(1, math.ceil(self.facts.nodes[host].cpu))
         if self._devices[host].get(draft.accelerator, 0) < 1:
             return False
         size = self.facts.nodes[host].devices[draft.accelerator].memory
         return size is None or size >= draft.device_memory
+
+    def _siblings(self, draft: Draft, host: int) -> int:
+        """Replicas on a node that serve a Model of this server on the same cores. More of them than cores take these
+        from each other, and look as if even more were needed."""
+        others = (
+            other
+            for other in self.groups[draft.namespace, CPU]
+            if other is not draft and not other.members.keys().isdisjoint(draft.members)
+        )
+        return draft.hosts.count(host) + sum(other.hosts.count(host) for other in others)
 
     def _take(self, draft: Draft, host: int) -> None:
         draft.hosts.append(host)
