@@ -85,6 +85,7 @@ class Speeds:
         self._corrected_at: dict[RateKey, float] = {}
         self._loaded: set[RateKey] = set()
         self._times: dict[RateKey, BatchTime] = {}
+        self._batches: dict[RateKey, int] = {}
         self._factors: Sticky[RateKey] = Sticky(rise=_NEAR, fall=_NEAR)
         self._known: dict[RateKey, tuple[object, Speed]] = {}
 
@@ -134,7 +135,7 @@ class Speeds:
             slos = world.slos_by_model.get(name, ())
             for variant in model.spec.variants:
                 anywhere = RateKey(name, variant.name, variant.accelerator, None)
-                if anywhere not in seen and variant.profile is None:
+                if anywhere not in seen and variant.profile is None and anywhere not in self._times:
                     continue
                 places: dict[str | None, NodePool | None] = {None: None}
                 places |= {pool: pools[pool] for pool in by_variant.get((name, variant.name), ())}
@@ -245,7 +246,12 @@ class Speeds:
         if here is not None and anywhere is not None and here.evidence.executions < _ENOUGH:
             # A pool that has hardly served yet goes by what others have seen.
             prior = anywhere.evidence.batch_time(max_batch=anywhere.max_batch, prior=prior)
-        max_batch = here.max_batch if here is not None else 1
+        if here is None:
+            # A new artifact of the variant is taken to be as fast as the last one was, until it has run.
+            prior = self._times.get(key) or self._times.get(key._replace(pool=None)) or prior
+        else:
+            self._batches[key] = here.max_batch
+        max_batch = self._batches.get(key) or self._batches.get(key._replace(pool=None)) or 1
         batch_time = here.evidence.batch_time(max_batch=max_batch, prior=prior) if here is not None else prior
         if batch_time is None:
             return None
@@ -297,6 +303,7 @@ class Speeds:
         self._steady = {said: it for said, it in self._steady.items() if possible(said[0])}
         self._known = {key: it for key, it in self._known.items() if key in kept}
         self._times = {key: it for key, it in self._times.items() if key in kept}
+        self._batches = {key: it for key, it in self._batches.items() if key in kept}
         self._factors.retain(kept)
 
 

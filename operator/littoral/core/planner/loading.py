@@ -430,7 +430,9 @@ class Loading:
     def _can_grow(self, draft: Draft) -> bool:
         if self._caps and not self._below_cap((draft.pool, draft.namespace, draft.accelerator)):
             return False
-        return all(self._budget.get(key, _UNBOUNDED) > 0 for key in draft.members)
+        if not all(self._budget.get(key, _UNBOUNDED) > 0 for key in draft.members):
+            return False
+        return self._yards[draft.pool].has_room(draft)
 
     def _below_cap(self, group: Group) -> bool:
         cap = self._caps.get(group)

@@ -164,6 +164,13 @@ class Yard:
                 return False
         return True
 
+    def has_room(self, draft: Draft) -> bool:
+        """Whether `grow` would find a node."""
+        if self.facts.limit is not None and self.pods >= self.facts.limit:
+            return False
+        nodes = self.facts.nodes
+        return any(nodes[host].usable and self._fits(draft, host) for host in self._eligible(draft))
+
     def grow(self, draft: Draft, *, anywhere: bool = False) -> bool:
         """One more replica, if a node has room for it and the pool allows one more Pod."""
         if self.facts.limit is not None and self.pods >= self.facts.limit:

@@ -83,6 +83,15 @@ class TestWithoutSlo:
         assert found[key("here")].latency is None
         assert found[key("here")].service is None
 
+    def test_a_new_artifact_is_as_fast_as_the_last_one_until_it_has_run(self) -> None:
+        memory = Speeds()
+        before = learned(world(), reporting("here", said(measured=batches(TRUE))), memory=memory)
+        replaced = learned(world(), reporting("here", said()), memory=memory, now=5.0)
+        assert replaced[key(None)] == before[key(None)]
+        slow = BatchTime(base=0.02, per_item=0.03)
+        found = learned(world(), reporting("here", said(measured=batches(slow))), memory=memory, now=10.0)
+        assert found[key("here")].rate == about(UNBOUND * slow.throughput(8))
+
     def test_instances_share_the_device_and_are_not_counted(self) -> None:
         one, two = (batches(TRUE) | {"instances": count} for count in (1, 2))
         assert learned(world(), reporting("here", said(measured=one))) == learned(

@@ -264,3 +264,16 @@ def test_a_server_on_the_cpu_has_no_more_replicas_on_a_node_than_it_has_cores(co
     decided = planned(world, demand={(ModelKey("shop", "digits"), "edge"): 1000.0})
     assert sum(it.replicas for it in decided.decisions[ModelKey("shop", "digits")].placements) == expected
     assert "are not served" in decided.decisions[ModelKey("shop", "digits")].shortfall
+
+
+def test_a_server_without_room_for_more_replicas_takes_nobody_in_that_it_cannot_serve() -> None:
+    """The other Model gets a server of its own, however much the more important one asks for."""
+    world = World(
+        models=(model("first", priority=900), model("other")),
+        pools=(pool(),),
+        nodes=(node(cpu=2.0),),
+    )
+    demand = {(ModelKey("shop", "first"), "edge"): 500.0, (ModelKey("shop", "other"), "edge"): 1.0}
+    decided = planned(world, demand=demand)
+    assert placed(decided, "other") == [("edge", "onnx-cpu")]
+    assert not decided.decisions[ModelKey("shop", "other")].shortfall
