@@ -218,7 +218,7 @@ class TestLoop:
     def test_under_constant_load_it_comes_to_rest(self, load: float, bound: str | None, gpu: bool) -> None:
         there = loop(gpu=gpu, bound=bound)
         there.demand = {(DIGITS, "here"): load, (DIGITS, "there"): load / 4, (OCR, "here"): load / 10}
-        there.tick(190)
+        there.tick(220)
         at_rest = there.specs()
         for _ in range(70):
             there.tick()
