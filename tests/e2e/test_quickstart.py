@@ -31,6 +31,7 @@ def test_the_demo_runs_on_a_lab_that_has_it_already(littoral: Littoral) -> None:
 
 def test_a_device_decides_the_variant(littoral: Littoral) -> None:
     """The edge node announces an NPU, and only the first Model that needs it gets it."""
+    littoral.wait(lambda: _variant(littoral, "text-detect") == "openvino-npu", what="text-detect is on the NPU")
     status = littoral.wait_ready("text-detect")["status"]
     placement = status["placements"][0]
     assert (placement["pool"], placement["variant"]) == ("edge", "openvino-npu")
