@@ -31,7 +31,8 @@ _LONG = 300.0  # Seconds of load, more than a test waits: it ends with the test.
 def namespace(littoral: Littoral) -> Iterator[str]:
     """A namespace of these tests, and the network on the node edge."""
     NETWORK.place(lab=littoral.lab, node="edge")
-    littoral.plan_by(scaleDownAfter=5, scaleToZeroAfter=10, forecastQuantile=0.75)
+    # Beside the price of a replica in the cloud, one at the edge would be too little to save.
+    littoral.plan_by(scaleDownAfter=5, scaleToZeroAfter=10, forecastQuantile=0.75, standby=False)
     name = f"scaling-{uuid4().hex[:6]}"
     littoral.cluster.run("create", "namespace", name)
     yield name
