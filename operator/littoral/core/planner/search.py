@@ -14,6 +14,7 @@ from littoral.core.planner.loading import Loading
 from littoral.core.planner.outcome import Group, Outcome, full, lesser
 from littoral.core.planner.problem import CurrentServer, Problem
 from littoral.core.planner.relaxation import relax
+from littoral.core.planner.yard import SLACK
 
 Seeds = Mapping[str, Sequence[CurrentServer]]
 Guide = Mapping[int, Mapping[int, float]]
@@ -97,7 +98,7 @@ class _Search:
         """
         for frozen in (True, False):
             kept = self._serve_more(self._load(seeds=seeds, frozen=frozen), seeds=seeds, frozen=frozen)
-            if lesser(kept.served, best.served):
+            if lesser(kept.served, best.served) or (frozen and kept.cost > best.cost and _idle(kept)):
                 continue
             gain = kept.cost - best.cost
             if lesser(best.served, kept.served) or gain <= self._problem.tuning.hysteresis * kept.cost:
@@ -196,6 +197,11 @@ def _idlest(outcome: Outcome) -> list[tuple[Group, int]]:
         replicas[group] += draft.replicas
         waste[group] += draft.slack * draft.price
     return sorted(replicas.items(), key=lambda it: (-waste[it[0]], it[0]))
+
+
+def _idle(outcome: Outcome) -> bool:
+    """Whether a server that may shrink has replicas that its load does not need: to drop them moves nothing."""
+    return any(draft.replicas > max(1, draft.least, math.ceil(draft.load - SLACK)) for draft in outcome.drafts)
 
 
 def _as_current(outcome: Outcome) -> Seeds:

@@ -277,3 +277,17 @@ def test_a_server_without_room_for_more_replicas_takes_nobody_in_that_it_cannot_
     decided = planned(world, demand=demand)
     assert placed(decided, "other") == [("edge", "onnx-cpu")]
     assert not decided.decisions[ModelKey("shop", "other")].shortfall
+
+
+def test_a_dear_replica_elsewhere_keeps_no_idle_one() -> None:
+    """Hysteresis is a share of all that is planned together: what only shrinks needs none."""
+    world = World(
+        models=(model("digits"), model("standing-by")),
+        slos=(slo("standing-by"),),
+        pools=(pool(), pool("cloud", tier="cloud", accelerators=[{"class": "cpu", "costPerHour": "10"}])),
+        nodes=(node(), node("c", pool="cloud")),
+    )
+    current = [assignment("edge", servers=[server("digits", "standing-by") | {"replicas": 3}])]
+    demand = {(ModelKey("shop", "digits"), "edge"): 5.0}
+    (only,) = planned(world, demand=demand, assignments=current).assignments["edge"].servers
+    assert only.replicas == 1
