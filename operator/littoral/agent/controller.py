@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from littoral.agent import archive, reconcile
-from littoral.agent.config import ConfigFile
 from littoral.agent.crashes import Crashes, Key
 from littoral.agent.errors import AgentError, FetchError, LoadError, TritonError
 from littoral.agent.failures import reason_of
@@ -16,6 +15,7 @@ from littoral.agent.fetch import Fetcher, redacted
 from littoral.agent.layout import fingerprint, install
 from littoral.agent.memory import Memory
 from littoral.agent.metrics import Metrics
+from littoral.agent.mounted import MountedFile
 from littoral.agent.progress import Progress, Shown
 from littoral.agent.reconcile import Action, Drain, Failure, Fetch, Install, Load, Prune, Recall, Remove, View, Wait
 from littoral.agent.repository import Installed, Repository
@@ -23,7 +23,7 @@ from littoral.agent.status import Board, describe
 from littoral.agent.store import Store
 from littoral.agent.triton import Observation, Triton, VersionState
 from littoral.agent.verify import Verifier
-from littoral.api.serving import FailureReason, ModelStatus, ServedModel, TritonStatus
+from littoral.api.serving import FailureReason, ModelStatus, ServedModel, ServerConfig, TritonStatus
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Controller:
     def __init__(
         self,
         *,
-        config: ConfigFile,
+        config: MountedFile[ServerConfig],
         fetcher: Fetcher,
         store: Store,
         verifier: Verifier,

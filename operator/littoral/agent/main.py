@@ -8,12 +8,12 @@ from pathlib import Path
 
 from aiohttp import web
 
-from littoral.agent.config import ConfigFile
 from littoral.agent.controller import Controller
 from littoral.agent.fetch import Fetcher
 from littoral.agent.http import Report
 from littoral.agent.memory import Memory
 from littoral.agent.metrics import Metrics
+from littoral.agent.mounted import MountedFile
 from littoral.agent.peers import Peers
 from littoral.agent.progress import Progress
 from littoral.agent.repository import Repository
@@ -25,6 +25,7 @@ from littoral.agent.store import Quota, Store
 from littoral.agent.triton import Triton
 from littoral.agent.verify import Policy, Verifier
 from littoral.agent.verify.bundle import LARGEST
+from littoral.api.serving import ServerConfig
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ async def run(options: Options) -> None:
     """Run the agent until it is told to stop and Triton is gone."""
     board, metrics = Board(), Metrics()
     store = Store(options.cache, quota=options.cache_quota)
-    config = ConfigFile(options.config, saved=options.state / "server.json")
+    config = MountedFile(options.config, saved=options.state / "server.json", kind=ServerConfig)
     peers = Peers(file=options.peers, count=metrics.from_peers)
     fetcher = Fetcher(
         files_root=options.files_root,

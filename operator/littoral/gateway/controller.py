@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 
 from littoral.agent.files import write_atomically
+from littoral.agent.mounted import MountedFile
 from littoral.api.routing import GatewayConfig, GatewayStatus, HaproxyStatus
 from littoral.gateway.board import Board
 from littoral.gateway.certificates import CertificateFolder, Certificates
 from littoral.gateway.errors import HaproxyError
 from littoral.gateway.haproxy import Haproxy, ServerFigures, Worker
 from littoral.gateway.ledger import Ledger
-from littoral.gateway.mounted import MountedFile
 from littoral.gateway.reconcile import Reload, leftovers, reconcile
 from littoral.gateway.report import describe
 from littoral.render.gateway_haproxy import HaproxySettings, HaproxyState, map_file, render_haproxy

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from aiohttp import web
 
+from littoral.agent.mounted import MountedFile
 from littoral.api.routing import GatewayConfig
 from littoral.gateway.board import Board
 from littoral.gateway.certificates import CertificateFolder
 from littoral.gateway.controller import Controller
 from littoral.gateway.haproxy import Haproxy
 from littoral.gateway.http import Report
-from littoral.gateway.mounted import MountedFile
 from littoral.render.gateway_haproxy import HaproxySettings
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from littoral.agent.config import ConfigFile
+from littoral.agent.mounted import MountedFile
+from littoral.api.serving import ServerConfig
 
 
 def server(revision: str, *names: str) -> str:
@@ -47,7 +48,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def test_the_kubelets_swap_is_seen(volume: Volume, saved: Path) -> None:
-    config = ConfigFile(volume.file, saved=saved)
+    config = MountedFile(volume.file, saved=saved, kind=ServerConfig)
     volume.update(server("r1", "digits"))
     assert config.poll()
     assert config.current is not None
@@ -71,7 +72,7 @@ def test_the_kubelets_swap_is_seen(volume: Volume, saved: Path) -> None:
 )
 def test_a_malformed_file_keeps_what_was_wanted(volume: Volume, saved: Path, text: str, message: str) -> None:
     volume.update(server("r1", "digits"))
-    config = ConfigFile(volume.file, saved=saved)
+    config = MountedFile(volume.file, saved=saved, kind=ServerConfig)
     config.poll()
     good = config.current
     volume.update(text)
@@ -85,21 +86,21 @@ def test_a_malformed_file_keeps_what_was_wanted(volume: Volume, saved: Path, tex
 
 def test_a_restart_without_a_good_file_finds_the_last_good_one(volume: Volume, saved: Path) -> None:
     volume.update(server("r1", "digits"))
-    before = ConfigFile(volume.file, saved=saved)
+    before = MountedFile(volume.file, saved=saved, kind=ServerConfig)
     before.poll()
     for text in ("{", None):
         if text is None:
             (volume.file.parent / "..data").unlink()
         else:
             volume.update(text)
-        after = ConfigFile(volume.file, saved=saved)
+        after = MountedFile(volume.file, saved=saved, kind=ServerConfig)
         assert after.poll()
         assert after.current == before.current
         assert str(volume.file) in after.error
 
 
 def test_no_file_is_not_the_same_as_no_models(volume: Volume, saved: Path) -> None:
-    config = ConfigFile(volume.file, saved=saved)
+    config = MountedFile(volume.file, saved=saved, kind=ServerConfig)
     assert config.poll()
     assert config.current is None
     assert "No such file" in config.error
@@ -111,6 +112,6 @@ def test_no_file_is_not_the_same_as_no_models(volume: Volume, saved: Path) -> No
 def test_a_disk_that_is_full_does_not_stop_the_agent(volume: Volume, tmp_path: Path) -> None:
     (tmp_path / "state").write_text("in the way of the folder")
     volume.update(server("r1", "digits"))
-    config = ConfigFile(volume.file, saved=tmp_path / "state" / "server.json")
+    config = MountedFile(volume.file, saved=tmp_path / "state" / "server.json", kind=ServerConfig)
     assert config.poll()
     assert config.current is not None
