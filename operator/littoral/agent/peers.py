@@ -1,9 +1,9 @@
 """Other agents of the site, asked for an artifact before the uplink is.
 
 Where many agents want an artifact that none of them has, one fetches it and the others wait for that one. They need no
-leader for it: each first says that it fetches, under a ticket drawn by lot, and then asks the others; whoever hears of
-a lower ticket waits (Lamport's bakery, CACM 17(8), 1974). Two that begin at once hear of each other, or one of them
-does.
+leader for it (Lamport's bakery, CACM 17(8), 1974): each first says that it chooses, asks the others for their tickets,
+takes a higher one than all it hears of, and asks again; it waits for whoever chooses and for every lower ticket. Of two
+that begin at once one hears of the other, and nobody overtakes one that fetches already.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -49,6 +49,10 @@ MARK = ".peer"
 """Ends the name of what has come from peers: what has come from the source beside it is not lost over it."""
 
 
+CHOOSING = "choosing"
+"""The ticket of one that still asks which others there are."""
+
+
 def shareable(artifact: Artifact) -> bool:
     """Whether agents give it to each other. Of an archive the node keeps what was in it, which its digest does not
     prove."""
@@ -59,8 +63,8 @@ def shareable(artifact: Artifact) -> bool:
 class Coming:
     """An artifact that this agent fetches."""
 
-    ticket: str
     progress: Progress
+    ticket: str = CHOOSING
     until: float | None = None
     """When it should be in the cache at last, on the clock of this process; None while it is fetched."""
 
@@ -94,13 +98,19 @@ class Peers:
         if not shareable(artifact):
             yield
             return
-        self._coming[name] = coming = Coming(ticket=secrets.token_hex(8), progress=progress)
+        self._coming[name] = Coming(progress=progress)
         try:
             yield
         except BaseException:
             self._coming.pop(name, None)
             raise
-        self._coming[name] = replace(coming, until=time.monotonic() + SEALED_IN)
+        self._coming[name] = replace(self._coming[name], until=time.monotonic() + SEALED_IN)
+
+    def take_ticket(self, name: str, *, after: Iterable[str]) -> None:
+        """Queue behind those who hold the tickets `after`; the lot decides between two that take the same number."""
+        if (coming := self._coming.get(name)) is not None and coming.ticket == CHOOSING:
+            number = 1 + max(map(_number, after), default=0)
+            self._coming[name] = replace(coming, ticket=f"{number:08x}-{secrets.token_hex(8)}")
 
     async def fetch(self, artifact: Artifact, target: Path, progress: Progress, *, max_bytes: int) -> bool:
         """Bring the artifact to `target` from a peer. Whether one had it; if not, `target` is as it was.
@@ -111,6 +121,7 @@ class Peers:
         name = _hex(artifact)
         addresses = self._addresses()
         if not addresses or not shareable(artifact):
+            self.take_ticket(name, after=())
             return False
         errand = _Errand(
             peers=self, name=name, place=target.with_name(target.name + MARK), progress=progress, max_bytes=max_bytes
@@ -162,6 +173,7 @@ class _Errand:
         """Ask, fetch and wait, until it is there or nobody is left to hope for."""
         began = grown = time.monotonic()
         heights: dict[str, int] = {}
+        self.peers.take_ticket(self.name, after=[it.ticket for it in await client.ask(addresses, self.name)])
         while len(self._spent) < MOST_TRIED:
             asked = [it for it in addresses if it not in self._spent and self.peers.trusted(it, self.name)]
             answers = await client.ask(asked, self.name)
@@ -182,7 +194,9 @@ class _Errand:
     def _before(self, answer: Answer) -> bool:
         """Whether that peer fetches for both."""
         mine = self.peers.coming.get(self.name)
-        return bool(answer.ticket) and (mine is None or answer.ticket < mine.ticket)
+        if mine is None or answer.ticket in ("", CHOOSING):
+            return bool(answer.ticket)
+        return answer.ticket < mine.ticket
 
     async def _try(self, client: PeerClient, holders: list[Answer]) -> bool:
         random.shuffle(holders)  # not all ask the same one
@@ -226,6 +240,13 @@ class _Errand:
     def _failed(self, holder: Answer, error: Exception) -> None:
         self._spent.add(holder.address)
         log.warning("%s does not give sha256:%s: %s", holder.address, self.name, error)
+
+
+def _number(ticket: str) -> int:
+    try:
+        return int(ticket.partition("-")[0], 16)
+    except ValueError:
+        return 0
 
 
 def _hex(artifact: Artifact) -> str:

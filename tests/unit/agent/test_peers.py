@@ -15,7 +15,7 @@ from aiohttp import ClientSession, web
 from littoral.agent import digest
 from littoral.agent.errors import FetchError
 from littoral.agent.fetch import Fetcher
-from littoral.agent.peers import Peers, shareable
+from littoral.agent.peers import CHOOSING, Peers, shareable
 from littoral.agent.progress import Progress
 from littoral.agent.sharing import AT_ONCE, Sharing
 from littoral.agent.sources import peers as protocol
@@ -389,6 +389,22 @@ async def test_nodes_that_begin_together_use_the_uplink_once(start: Start, sourc
     tasks = [asyncio.create_task(node.ensure(artifact(source.url))) for node in nodes]
     async with asyncio.timeout(60):
         await source.asked.wait()
+        source.open.set()
+        assert await asyncio.gather(*tasks) == [CONTENT] * len(nodes)
+    assert source.requests == 1
+
+
+async def test_who_comes_later_never_overtakes_one_that_fetches(start: Start, source: Source) -> None:
+    first, *later = nodes = [await start(f"node{number}") for number in range(8)]
+    for node in nodes:
+        node.others = [it.address for it in nodes]
+    source.open.clear()
+    async with asyncio.timeout(60):
+        tasks = [asyncio.create_task(first.ensure(artifact(source.url)))]
+        await source.asked.wait()
+        tasks += [asyncio.create_task(node.ensure(artifact(source.url))) for node in later]
+        while not all(any(it.ticket != CHOOSING for it in node.peers.coming.values()) for node in nodes):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
         source.open.set()
         assert await asyncio.gather(*tasks) == [CONTENT] * len(nodes)
     assert source.requests == 1

@@ -28,7 +28,7 @@ KIND = "Littoral-Artifact"
 FETCHING = "Littoral-Fetching"
 """Header of an agent that fetches the artifact itself: its ticket and the bytes that it has."""
 
-CONNECT = 1.0
+CONNECT = 2.0
 """Seconds for a connection, and for the answer whether it has the artifact: it is in the same building."""
 
 PATIENCE = 5.0
@@ -72,7 +72,7 @@ class PeerClient(HttpClient):
         super().__init__(session, read=PATIENCE)
 
     async def ask(self, addresses: Iterable[str], name: str) -> list[Answer]:
-        """What those who answer within a second say; who does not have it is left out."""
+        """What those who answer within `CONNECT` say; who does not have it is left out."""
         answers = await asyncio.gather(*(self._ask(address, name) for address in addresses))
         return [answer for answer in answers if answer is not None]
 
