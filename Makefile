@@ -51,7 +51,7 @@ bench: setup ## Measure the main path on a lab of its own, and print a table
 	@trap '$(PYTHON) -m lab down --name bench' EXIT; $(PYTHON) -m lab up --name bench; $(PYTHON) -m bench.main_path --lab bench
 
 ##@ Check
-PYTEST := $(PYTHON) -m pytest
+PYTEST := tests/run
 # Junk bytecode in a read-only or shared checkout helps nobody.
 export PYTHONDONTWRITEBYTECODE := 1
 
