@@ -3,7 +3,7 @@ role."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, computed_field
 
@@ -22,6 +22,7 @@ from littoral.api.meta import (
 )
 from littoral.api.nodepool import Tier
 from littoral.api.quantity import PositiveQuantity, Quantity
+from littoral.api.routes import GatewayReport, Route
 from littoral.api.rules import ListMap, Rule
 from littoral.api.serving import MOST_ATTEMPTS, ModelState, Reason, ServedModel
 
@@ -79,8 +80,8 @@ class AssignmentSpec(ApiModel):
     """Bytes per second with which each server fetches artifacts at most, copied from the pool."""
     servers: Annotated[tuple[Server, ...], Field(max_length=1024), ListMap("namespace", "name")] = ()
     """Triton Deployments of the pool."""
-    routes: Annotated[tuple[dict[str, Any], ...], Field(max_length=0)] = ()
-    """Reserved for the site's gateway; must be empty."""
+    routes: Annotated[tuple[Route, ...], Field(max_length=1024), ListMap("namespace", "name")] = ()
+    """Models that the pool's gateway routes; without any there is no gateway."""
 
 
 class AssignedModelStatus(ApiModel):
@@ -138,6 +139,8 @@ class AssignmentStatus(ApiModel):
     """Ready: every server serves its models. Reconciling and Stalled are present only while true."""
     servers: Annotated[tuple[ServerReport, ...], Field(max_length=1024), ListMap("namespace", "name")] = ()
     """What became of each server."""
+    gateway: GatewayReport | None = None
+    """The pool's gateway; absent where there is none."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -7,6 +7,8 @@ from typing import Any
 from littoral.api import Assignment
 from tests.unit.api.cases.case import ABSENT, DIGEST, Table
 
+ROUTE = {"namespace": "shop", "name": "digits", "rate": "12.5", "budget": "40ms", "next": [{"pool": "cloud"}]}
+
 
 def server(**fields: Any) -> dict[str, Any]:
     """A server that is accepted."""
@@ -21,11 +23,19 @@ def served(**fields: Any) -> dict[str, Any]:
 
 def assignment(**spec: Any) -> dict[str, Any]:
     """An Assignment that is accepted."""
+    parts = {"servers": [server()], "routes": [ROUTE]}
     return {
         "apiVersion": "littoral.dev/v1alpha1",
         "kind": "Assignment",
         "metadata": {"name": "edge"},
-        "spec": {"site": "store-12", "tier": "edge", "nodeSelector": {}, "servers": [server()], **spec},
+        "spec": {
+            "site": "store-12",
+            "tier": "edge",
+            "nodeSelector": {},
+            "servers": [server()],
+            "routes": [ROUTE],
+            **spec,
+        },
     }
 
 
@@ -45,9 +55,33 @@ refuses("spec.tier", "fog", says="Unsupported value")
 for required in ("tier", "nodeSelector"):
     refuses(f"spec.{required}", ABSENT, says="Required value")
 TABLE.selector("spec.nodeSelector")
-accepts("spec.routes", [])
-refuses("spec.routes", [{}], says="must have at most 0 items")
 
+ROUTES = "spec.routes"
+accepts(ROUTES, [], ABSENT, [{"namespace": "shop", "name": "digits"}], [ROUTE, ROUTE | {"namespace": "bank"}])
+accepts(ROUTES, [ROUTE | {"name": f"n{n}"} for n in range(1024)])
+refuses(ROUTES, [ROUTE | {"name": f"n{n}"} for n in range(1025)], says="must have at most 1024 items")
+refuses(ROUTES, [ROUTE, ROUTE], says="Duplicate value", at=f"{ROUTES}[1]")
+for required in ("namespace", "name"):
+    refuses(f"{ROUTES}[0].{required}", ABSENT, says="Required value")
+TABLE.names(f"{ROUTES}[0].namespace", longest=63)
+accepts(f"{ROUTES}[0].name", "a", "a" * 63)
+refuses(f"{ROUTES}[0].name", "9digits", "shop/digits", "", says="should match")
+refuses(f"{ROUTES}[0].name", "a" * 64, says="Too long")
+accepts(f"{ROUTES}[0].overflow", "Never")
+refuses(f"{ROUTES}[0].overflow", "Sometimes", says="Unsupported value")
+TABLE.positive_duration(f"{ROUTES}[0].budget")
+for decimal in (f"{ROUTES}[0].rate", f"{ROUTES}[0].next[0].weight"):
+    accepts(decimal, "0.5", "12")
+    refuses(decimal, "many", "", says="should match")
+    refuses(decimal, "1" * 33, says="Too long")
+for lone in ("rate", "budget"):
+    refuses(f"{ROUTES}[0].{lone}", ABSENT, says="rate and budget are given together", at=f"{ROUTES}[0]")
+NEXT = f"{ROUTES}[0].next"
+accepts(NEXT, [], [{"pool": f"p{n}", "weight": "0.5"} for n in range(64)])
+refuses(NEXT, [{"pool": f"p{n}"} for n in range(65)], says="must have at most 64 items")
+refuses(NEXT, [{"pool": "cloud"}, {"pool": "cloud"}], says="Duplicate value", at=f"{NEXT}[1]")
+refuses(f"{NEXT}[0].pool", ABSENT, says="Required value")
+TABLE.names(f"{NEXT}[0].pool", longest=35)
 SERVERS, FIRST = "spec.servers", "spec.servers[0]"
 accepts(SERVERS, [], ABSENT, [server(), server(namespace="bank")], [server(namespace=f"n{n}") for n in range(1024)])
 refuses(SERVERS, [server(namespace=f"n{n}") for n in range(1025)], says="must have at most 1024 items")

@@ -1,0 +1,99 @@
+"""The routes of a pool's gateway, as its Assignment has them, and what the gateway reports of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from littoral.api.base import ApiModel
+from littoral.api.latencyslo import Overflow
+from littoral.api.meta import Count, DnsLabel, Message, PoolName, ServiceName
+from littoral.api.quantity import Decimal, Duration, PositiveDuration
+from littoral.api.rules import ListMap, Rule
+
+
+class RouteTarget(ApiModel):
+    """Another pool to which requests go that do not fit here."""
+
+    pool: PoolName
+    """Name of the pool."""
+    weight: Decimal = "1"
+    """Share of what leaves, relative to the other pools."""
+
+
+class Route(ApiModel):
+    """How the gateway of a pool routes requests for one Model. Which Pods answer, the site knows."""
+
+    namespace: DnsLabel
+    """Namespace of the Model."""
+    name: ServiceName
+    """Name of the Model."""
+    priority: int = Field(default=0, json_schema_extra={"format": "int32"})
+    """Priority of the Model: of Models that share servers, one with a lower priority leaves or is refused earlier."""
+    overflow: Overflow = Overflow.ALLOW
+    """Never: no request leaves the site."""
+    rate: Decimal | None = None
+    """Requests per second that one replica here answers when it is full; absent while nothing is known."""
+    budget: PositiveDuration | None = None
+    """Time that a request may take from the gateway to the answer; absent without a LatencySLO."""
+    next: Annotated[tuple[RouteTarget, ...], Field(max_length=64), ListMap("pool")] = ()
+    """Other pools that serve the Model, for what does not fit here."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="has(self.rate) == has(self.budget)",
+            holds=lambda it: (it.rate is None) == (it.budget is None),
+            message="rate and budget are given together or not at all",
+        ),
+    )
+
+
+class RoundTrip(ApiModel):
+    """How far another pool is."""
+
+    pool: PoolName
+    """Name of the pool."""
+    time: Duration
+    """Time from this gateway to a server of that pool and back."""
+
+
+class RouteReport(ApiModel):
+    """What was asked of a Model at the pool's gateway: requests per second, within the last minute."""
+
+    namespace: DnsLabel
+    """Namespace of the Model."""
+    name: ServiceName
+    """Name of the Model."""
+    arrived: Decimal = "0"
+    """All that came, whatever became of them."""
+    spilled: Decimal = "0"
+    """Sent to another pool."""
+    refused: Decimal = "0"
+    """Answered with 503, since there was no room or no server."""
+    failed: Decimal = "0"
+    """Answered with an error of a server or of the gateway."""
+    outstanding: Count = 0
+    """Requests that the pool's own servers have now."""
+    p50: Duration | None = None
+    """Half of the answers took no longer; absent, as p99, without answers."""
+    p99: Duration | None = None
+    """99 % of the answers took no longer."""
+
+    # Written as a whole: the object's managed fields need not name every part.
+    atomic: ClassVar[bool] = True
+
+
+class GatewayReport(ApiModel):
+    """The pool's gateway."""
+
+    replicas: Count = 0
+    """Pods that exist."""
+    ready_replicas: Count = 0
+    """Pods that are Ready."""
+    message: Message | None = None
+    """Why Pods are missing, or why the routes are not followed; absent when all is well."""
+    routes: Annotated[tuple[RouteReport, ...], Field(max_length=1024), ListMap("namespace", "name")] = ()
+    """The Models that were asked for."""
+    round_trips: Annotated[tuple[RoundTrip, ...], Field(max_length=64), ListMap("pool")] = ()
+    """How far other pools are."""
