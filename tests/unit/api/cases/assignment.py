@@ -28,14 +28,7 @@ def assignment(**spec: Any) -> dict[str, Any]:
         "apiVersion": "littoral.dev/v1alpha1",
         "kind": "Assignment",
         "metadata": {"name": "edge"},
-        "spec": {
-            "site": "store-12",
-            "tier": "edge",
-            "nodeSelector": {},
-            "servers": [server()],
-            "routes": [ROUTE],
-            **spec,
-        },
+        "spec": {"site": "store-12", "tier": "edge", "nodeSelector": {}} | parts | spec,
     }
 
 
