@@ -16,7 +16,9 @@ from littoral.api.meta import NodeSelector
 from littoral.api.model import Model, Variant
 from littoral.api.nodepool import NodePool, Tier
 from littoral.api.quantity import parse_duration, parse_quantity
-from littoral.api.serving import Artifact, ServedModel
+from littoral.api.serving import Artifact, Batching, ServedModel
+from littoral.core.capacity.batch_time import BatchTime
+from littoral.core.capacity.batching import largest_batch
 from littoral.core.hardware import CPU, Device, DeviceTable, Node
 from littoral.core.world import ModelKey
 
@@ -172,21 +174,29 @@ def read_model(
     Args:
         measured: bytes that a variant has been seen to take, by its name; they outrank what the Model states.
     """
+    known = tuple(_slo(slo) for slo in sorted(slos, key=lambda slo: slo.name))
+    tightest = min((slo.latency for slo in known), default=None)
     return ModelFacts(
         key=ModelKey(model.namespace or "", model.name),
         priority=model.spec.priority,
         variants=tuple(
-            _variant(model, variant, rank=rank, devices=devices, measured=measured.get(variant.name))
+            _variant(model, variant, rank=rank, devices=devices, measured=measured.get(variant.name), tightest=tightest)
             for rank, variant in enumerate(model.spec.variants)
         ),
-        slos=tuple(_slo(slo) for slo in sorted(slos, key=lambda slo: slo.name)),
+        slos=known,
         min_replicas=model.spec.scaling.min_replicas,
         max_replicas=model.spec.scaling.max_replicas,
     )
 
 
 def _variant(
-    model: Model, variant: Variant, *, rank: int, devices: DeviceTable, measured: float | None
+    model: Model,
+    variant: Variant,
+    *,
+    rank: int,
+    devices: DeviceTable,
+    measured: float | None,
+    tightest: float | None,
 ) -> VariantFacts:
     stated = measured if measured is not None else float(parse_quantity(variant.memory)) if variant.memory else None
     on_device = variant.accelerator != CPU
@@ -211,9 +221,19 @@ def _variant(
                 uri=variant.artifact.uri, digest=variant.artifact.digest, secret_ref=variant.artifact.secret_ref
             ),
             parameters=variant.parameters,
+            batching=_batching(variant, tightest=tightest),
             verification=model.spec.verification,
         ),
     )
+
+
+def _batching(variant: Variant, *, tightest: float | None) -> Batching | None:
+    """Batches that fit the tightest LatencySLO, by the profile that the Model states. What is learned later does not
+    count: each change would load the model anew."""
+    if variant.profile is None or tightest is None:
+        return None
+    profile = BatchTime(base=parse_duration(variant.profile.base), per_item=parse_duration(variant.profile.per_item))
+    return Batching(max_batch_size=largest_batch(profile, budget=tightest))
 
 
 def _slo(slo: LatencySLO) -> SloFacts:
