@@ -95,7 +95,18 @@ async def test_a_model_that_is_not_ready_on_a_server_is_not_asked_there(gateway:
     await gateway.apply(gateway.route(a, b))
     a.ready = False
     await gateway.until_demand(lambda it: {s.name: s.state for s in it.servers}["a"] is UpstreamState.DOWN)
-    assert {(await gateway.infer()).server for _ in range(5)} == {"b"}
+
+    async def only_b() -> bool:
+        return {(await gateway.infer()).server for _ in range(5)} == {"b"}
+
+    await until(only_b)  # One of HTTP and gRPC is down: each has a check of its own.
+    async with gateway.grpc() as client:
+
+        async def only_b_over_grpc() -> bool:
+            return {(await client.ModelInfer(INFER)).id for _ in range(5)} == {"b"}
+
+        await until(only_b_over_grpc)
+    assert await only_b()
     a.ready = True
     await gateway.until_demand(lambda it: {s.name: s.state for s in it.servers}["a"] is UpstreamState.UP)
 
