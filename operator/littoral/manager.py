@@ -28,8 +28,10 @@ from littoral.hub import handlers as hub_handlers
 from littoral.hub.memory import Memory
 from littoral.hub.reconciler import FIELD_MANAGER
 from littoral.hub.reconciler import Reconciler as Hub
+from littoral.render.gateway import GatewaySettings
 from littoral.render.settings import ServerSettings
 from littoral.site import handlers as site_handlers
+from littoral.site.gateways import Gateways
 from littoral.site.reconciler import Reconciler as Site
 
 logger = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ class Options:
 
     Attributes:
         roles: `hub`, `site` or both.
-        namespace: where the Lease is.
+        namespace: where the Lease is, and where gateways run.
         identity: names this replica in the Lease. A restart under the same name takes its Lease up again at once; two
             processes under one name would both write.
         member: the name under which this cluster dials in to its hub; None in the hub's own cluster.
@@ -57,6 +59,7 @@ class Options:
         device_table: file with a table of device classes; None for the one that ships with Littoral.
         learning: how demand is forecast.
         planning: how the planner weighs.
+        gateways: what the chart decides about gateways; None without any.
     """
 
     servers: ServerSettings
@@ -70,6 +73,7 @@ class Options:
     device_table: Path | None = None
     learning: LearnerTuning = field(default_factory=LearnerTuning)
     planning: Tuning = field(default_factory=Tuning)
+    gateways: GatewaySettings | None = None
 
 
 async def run(options: Options) -> None:
@@ -126,6 +130,7 @@ class _Manager:
                 settings=options.servers,
                 member=options.member,
                 on_change=self._trigger,
+                gateways=Gateways(settings=options.gateways, namespace=options.namespace) if options.gateways else None,
             )
             self._loops["site"] = LevelLoop("site", self._site.step, may_run=lambda: self._leadership.leading)
 

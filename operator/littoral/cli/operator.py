@@ -18,7 +18,7 @@ from littoral.render.settings import CacheType
 @click.command(context_settings=SERVICE | {"auto_envvar_prefix": "LITTORAL_OPERATOR"})
 @click.option("--role", "roles", type=click.Choice(["hub", "site"]), multiple=True, default=("hub", "site"),
               help="Plan for all pools, run what is assigned to this cluster, or both.")  # fmt: skip
-@click.option("--namespace", default="littoral-system", help="Namespace of the Lease.")
+@click.option("--namespace", default="littoral-system", help="Namespace of the Lease and of gateways.")
 @click.option("--lease", default="littoral-operator", help="Name of the Lease that elects the replica that writes.")
 @click.option(
     "--identity", help="Name of this replica, such as its Pod's: the same after a restart, unique among replicas."
@@ -52,6 +52,12 @@ from littoral.render.settings import CacheType
               help="Seconds without a request before a Model with minReplicas 0 is let go; 0: never.")  # fmt: skip
 @click.option("--standby/--no-standby", default=True,
               help="Keep a replica in the cloud of each Model whose LatencySLO allows overflow.")  # fmt: skip
+@click.option("--gateway/--no-gateway", default=False,
+              help="Lead clients to a gateway in each pool that has routes, not straight to servers.")  # fmt: skip
+@click.option("--gateway-image", default="", help="Image of HAProxy, 2.6 or later; with --gateway.")
+@click.option("--gateway-replicas", type=click.IntRange(1, 16), default=1, help="Pods of each gateway.")
+@click.option("--gateway-cpu", default="100m", help="CPU that each requests.")
+@click.option("--gateway-memory", default="512Mi", help="Memory that each may take at most.")
 @click.option("--health-port", type=int, default=8080, help="Where the liveness probe is answered; 0: nowhere.")
 @click.option("--metrics-port", type=int, default=9090, help="Where Prometheus finds metrics; 0: nowhere.")
 @click.option("--log-format", type=click.Choice(["json", "text"]), default="json", help="Form of the log lines.")
@@ -79,6 +85,11 @@ def operator(
     scale_down_after: float,
     scale_to_zero_after: float,
     standby: bool,
+    gateway: bool,
+    gateway_image: str,
+    gateway_replicas: int,
+    gateway_cpu: str,
+    gateway_memory: str,
     health_port: int,
     metrics_port: int,
     log_format: str,
@@ -100,8 +111,11 @@ def operator(
     from littoral.core.hardware import InvalidDeviceTable
     from littoral.core.learning import LearnerTuning
     from littoral.core.planner import Tuning
+    from littoral.render.gateway import GatewaySettings
     from littoral.render.settings import ServerSettings
 
+    if gateway and not gateway_image:
+        raise click.UsageError("--gateway needs --gateway-image, an image of HAProxy")
     kopf.configure(
         verbose=verbose,
         log_format=kopf.LogFormat.JSON if log_format == "json" else kopf.LogFormat.FULL,
@@ -120,6 +134,17 @@ def operator(
         device_table=device_table,
         learning=LearnerTuning(quantile=forecast_quantile, scale_to_zero_after=scale_to_zero_after or None),
         planning=Tuning(scale_down_after=scale_down_after, standby=standby),
+        gateways=GatewaySettings(
+            haproxy_image=gateway_image,
+            agent_image=agent_image,
+            pull_policy=image_pull_policy,
+            image_pull_secrets=image_pull_secrets,
+            replicas=gateway_replicas,
+            cpu=gateway_cpu,
+            memory=gateway_memory,
+        )
+        if gateway
+        else None,
         servers=ServerSettings(
             triton_image=triton_image,
             triton_command=tuple(triton_command.split()) or None,

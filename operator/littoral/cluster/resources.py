@@ -52,6 +52,10 @@ PODS: Final = Resource(group="", version="v1", plural="pods", kind="Pod")
 SERVICES: Final = Resource(group="", version="v1", plural="services", kind="Service")
 CONFIG_MAPS: Final = Resource(group="", version="v1", plural="configmaps", kind="ConfigMap")
 DEPLOYMENTS: Final = Resource(group="apps", version="v1", plural="deployments", kind="Deployment")
+ENDPOINT_SLICES: Final = Resource(group="discovery.k8s.io", version="v1", plural="endpointslices", kind="EndpointSlice")
+POD_DISRUPTION_BUDGETS: Final = Resource(
+    group="policy", version="v1", plural="poddisruptionbudgets", kind="PodDisruptionBudget"
+)
 LEASES: Final = Resource(group="coordination.k8s.io", version="v1", plural="leases", kind="Lease")
 EVENTS: Final = Resource(group="events.k8s.io", version="v1", plural="events", kind="Event")
 
@@ -67,6 +71,8 @@ _BY_KIND: Final = {
         SERVICES,
         CONFIG_MAPS,
         DEPLOYMENTS,
+        ENDPOINT_SLICES,
+        POD_DISRUPTION_BUDGETS,
         LEASES,
         EVENTS,
     )

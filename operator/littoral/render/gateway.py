@@ -1,20 +1,19 @@
-"""A site's gateway as Kubernetes objects, and the Services that lead to it under the Models' names. Pure."""
+"""A pool's gateway as Kubernetes objects. Pure."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from littoral.api.meta import NodeSelector
 from littoral.api.routing import GatewayConfig
 from littoral.render import names
+from littoral.render.affinity import node_affinity
 from littoral.render.gateway_haproxy import HAPROXY_ENVIRONMENT
 
 Manifest = dict[str, Any]
 
-GATEWAY: Final = "gateway"
-"""Name of the app that the gateway's Pods' labels name."""
 GATEWAY_CONFIG_FILE: Final = "gateway.json"
 SECURE_PORT: Final = 8443
 """Where other gateways are served, by their certificates."""
@@ -69,7 +68,7 @@ def render_gateway(
     namespace: str,
     settings: GatewaySettings,
     owner: Manifest | None = None,
-    node_selector: dict[str, str] | None = None,
+    node_selector: NodeSelector | None = None,
 ) -> list[Manifest]:
     """The manifests of one gateway, in the order in which they must exist: ConfigMap, Deployment, Service,
     PodDisruptionBudget where there is more than one Pod.
@@ -79,7 +78,7 @@ def render_gateway(
 
     Args:
         owner: owner reference of the Assignment that the gateway belongs to.
-        node_selector: labels of the nodes of the site.
+        node_selector: the nodes that it may run on; None for all.
     """
     metadata: Manifest = {"name": name, "namespace": namespace, "labels": _labels(name)}
     if owner is not None:
@@ -107,7 +106,7 @@ def render_gateway(
                 "selector": {"matchLabels": selector},
                 # The next one answers before the last one goes.
                 "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-                "template": {"metadata": {"labels": _labels(name)}, "spec": _pod(name, settings, node_selector or {})},
+                "template": {"metadata": {"labels": _labels(name)}, "spec": _pod(name, settings, node_selector)},
             },
         },
         {
@@ -129,69 +128,15 @@ def render_gateway(
     return manifests
 
 
-def render_model_service(
-    *, namespace: str, model: str, addresses: Sequence[tuple[str, bool]], owners: Sequence[Manifest]
-) -> list[Manifest]:
-    """The Service under whose name clients reach a Model by way of the gateway, and its EndpointSlice.
-
-    The gateway's Pods are in another namespace, where a selector does not reach: the slice names them.
-
-    Args:
-        addresses: of the gateway's Pods (IPv4), and whether each is ready.
-        owners: owner references of all Assignments that route it.
-    """
-    metadata: Manifest = {
-        "name": model,
-        "namespace": namespace,
-        "labels": {names.MANAGED_BY: names.MANAGER, names.PART_OF: names.MANAGER, names.APP: "model"},
-        "ownerReferences": list(owners),
-    }
-    ports = (("http", 80, names.HTTP_PORT, "http"), ("grpc", names.GRPC_PORT, names.GRPC_PORT, "kubernetes.io/h2c"))
-    return [
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": metadata,
-            "spec": {
-                "ports": [
-                    {"name": name, "port": port, "targetPort": target, "appProtocol": protocol}
-                    for name, port, target, protocol in ports
-                ]
-            },
-        },
-        {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {
-                **metadata,
-                "name": f"{model}-gateway",
-                "labels": {
-                    **metadata["labels"],
-                    "kubernetes.io/service-name": model,
-                    "endpointslice.kubernetes.io/managed-by": "littoral.dev",
-                },
-            },
-            "addressType": "IPv4",
-            "ports": [
-                {"name": name, "port": target, "protocol": "TCP", "appProtocol": protocol}
-                for name, _, target, protocol in ports
-            ],
-            "endpoints": [
-                {"addresses": [address], "conditions": {"ready": ready}} for address, ready in sorted(addresses)
-            ],
-        },
-    ]
-
-
 def _selector(name: str) -> dict[str, str]:
-    return {names.APP: GATEWAY, "app.kubernetes.io/instance": name}
+    return {names.APP: names.GATEWAY, names.INSTANCE: name}
 
 
 def _labels(name: str) -> dict[str, str]:
     return _selector(name) | {names.MANAGED_BY: names.MANAGER, names.PART_OF: names.MANAGER}
 
 
-def _pod(name: str, settings: GatewaySettings, node_selector: dict[str, str]) -> Manifest:
+def _pod(name: str, settings: GatewaySettings, node_selector: NodeSelector | None) -> Manifest:
     state: Manifest = {"emptyDir": {}}
     if settings.state_path is not None:
         state = {"hostPath": {"path": f"{settings.state_path}/{name}", "type": "DirectoryOrCreate"}}
@@ -222,8 +167,8 @@ def _pod(name: str, settings: GatewaySettings, node_selector: dict[str, str]) ->
             {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"},
         ],
     }
-    if node_selector:
-        pod["nodeSelector"] = node_selector
+    if affinity := node_affinity(node_selector):
+        pod["affinity"] = {"nodeAffinity": affinity}
     if settings.certificate_secret is not None:
         pod["volumes"].append({"name": "certificates", "secret": {"secretName": settings.certificate_secret}})
     if settings.image_pull_secrets:

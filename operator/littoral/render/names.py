@@ -9,6 +9,11 @@ MANAGER: Final = "littoral"
 APP: Final = "app.kubernetes.io/name"
 PART_OF: Final = "app.kubernetes.io/part-of"
 
+INSTANCE: Final = "app.kubernetes.io/instance"
+
+GATEWAY: Final = "gateway"
+"""Name of the app that a gateway's Pods' labels name."""
+
 TRITON: Final = "triton"
 """Name of Triton's container, and of the app that its Pods' labels name."""
 

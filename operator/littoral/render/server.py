@@ -7,9 +7,9 @@ import json
 from typing import Any
 
 from littoral.api.assignment import AssignmentSpec, Server
-from littoral.api.meta import NodeSelector
 from littoral.api.serving import Peers, ServerConfig
 from littoral.render import names
+from littoral.render.affinity import node_affinity
 from littoral.render.settings import CacheType, ServerSettings
 
 Manifest = dict[str, Any]
@@ -109,7 +109,7 @@ def _pod(server: Server, *, pool: str, spec: AssignmentSpec, settings: ServerSet
         "initContainers": [_agent(server, spec=spec, settings=settings)],
         "containers": [_triton(server, settings)],
         "volumes": _volumes(server, settings),
-        "affinity": {"nodeAffinity": _node_affinity(spec.node_selector, server.node_selector)},
+        "affinity": {"nodeAffinity": node_affinity(spec.node_selector, server.node_selector)},
         # Replicas beside each other on one node share its fate.
         "topologySpreadConstraints": [
             {
@@ -350,20 +350,4 @@ def _probe(path: str, port: int, *, period: int, failures: int) -> Manifest:
         "periodSeconds": period,
         "failureThreshold": failures,
         "timeoutSeconds": 3,
-    }
-
-
-def _node_affinity(*selectors: NodeSelector | None) -> Manifest:
-    expressions: list[Manifest] = []
-    for selector in selectors:
-        if selector is None:
-            continue
-        expressions += [
-            {"key": key, "operator": "In", "values": [value]} for key, value in sorted(selector.match_labels.items())
-        ]
-        expressions += [requirement.dump() for requirement in selector.match_expressions]
-    if not expressions:
-        return {}
-    return {
-        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": expressions}]}
     }

@@ -4,32 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, Protocol, TypeVar
 
 import aiohttp
 
-from littoral.api.serving import ServerStatus
 from littoral.render.names import AGENT_PORT
 from littoral.site.views import PodView
 
 logger = logging.getLogger(__name__)
 
-_WAIT = 25  # Seconds that an agent may hold a poll.
+_WAIT = 25.0  # Seconds that an agent may hold a poll.
 _BACKOFF_FIRST, _BACKOFF_MOST = 0.25, 5.0
 
 
-class Agents:
-    """Follows the agent of every Pod it is told of."""
+class Status(Protocol):
+    """What every agent's answer has."""
 
-    def __init__(self, *, on_change: Callable[[], None], port: int = AGENT_PORT) -> None:
+    @property
+    def generation(self) -> int:
+        """Counts the changes that end a long poll."""
+
+
+S = TypeVar("S", bound=Status)
+
+
+class Agents(Generic[S]):
+    """Follows the agent of every Pod it is told of; `S` is what they answer."""
+
+    def __init__(
+        self,
+        parse: Callable[[Mapping[str, Any]], S],
+        *,
+        on_change: Callable[[], None],
+        wait: float = _WAIT,
+        port: int = AGENT_PORT,
+    ) -> None:
+        """`wait`: seconds that an agent may hold a poll; what does not end a poll is at most so old."""
+        self._parse = parse
         self._on_change = on_change
+        self._wait = wait
         self._port = port
         self._session: aiohttp.ClientSession | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._statuses: dict[str, ServerStatus] = {}
+        self._statuses: dict[str, S] = {}
 
     @property
-    def statuses(self) -> dict[str, ServerStatus]:
+    def statuses(self) -> dict[str, S]:
         """The last answer of each agent that answers, by the Pod's uid."""
         return dict(self._statuses)
 
@@ -57,13 +78,13 @@ class Agents:
         seen: int | None = None
         while True:
             # The first question is answered at once, also by an agent that was followed before.
-            query = {} if seen is None else {"after": str(seen), "wait": str(_WAIT)}
+            query = {} if seen is None else {"after": str(seen), "wait": f"{self._wait:g}"}
             try:
                 async with self._session.get(
-                    url, params=query, timeout=aiohttp.ClientTimeout(total=_WAIT + 10, sock_connect=3)
+                    url, params=query, timeout=aiohttp.ClientTimeout(total=self._wait + 10, sock_connect=3)
                 ) as answer:
                     answer.raise_for_status()
-                    status = ServerStatus.parse(await answer.json())
+                    status = self._parse(await answer.json())
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
                 logger.debug("agent of %s/%s: %r", pod.namespace, pod.name, error)
                 if self._statuses.pop(pod.uid, None) is not None:

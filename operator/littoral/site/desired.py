@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from littoral.api.assignment import Assignment
+from littoral.render.gateway import render_gateway
+from littoral.render.gateway_service import GatewayEndpoint, render_model_service
 from littoral.render.server import Manifest, render_server
-from littoral.render.service import render_service
 from littoral.render.settings import ServerSettings
+from littoral.site.gateways import Gateways, ModelKey, gateway_config, gateway_endpoints, gateway_name
 from littoral.site.peers import peers_of
 from littoral.site.views import PodView
 
@@ -31,16 +33,23 @@ def key_of_child(manifest: Mapping[str, Any]) -> ChildKey:
 
 
 def desired_children(
-    assignments: Iterable[Assignment], *, settings: ServerSettings, pods: Collection[PodView] = ()
+    assignments: Iterable[Assignment],
+    *,
+    settings: ServerSettings,
+    pods: Collection[PodView] = (),
+    gateways: Gateways | None = None,
 ) -> dict[ChildKey, Manifest]:
     """The children of all Assignments, each before what refers to it (ConfigMap, Deployment, Service).
 
     Args:
-        pods: of the servers, as they are: agents learn of each other from them.
+        pods: of the servers and gateways, as they are: agents learn of each other from them, and gateways of servers.
+        gateways: of this cluster; None where clients are led straight to the servers.
     """
     servers: dict[ChildKey, Manifest] = {}
-    owners: dict[tuple[str, str], list[Manifest]] = {}
-    for assignment in sorted(assignments, key=lambda assignment: assignment.name):
+    owners: dict[ModelKey, list[Manifest]] = {}
+    endpoints: dict[ModelKey, list[GatewayEndpoint]] = {}
+    ordered = sorted(assignments, key=lambda assignment: assignment.name)
+    for assignment in ordered:
         owner = owner_reference(assignment)
         for server in assignment.spec.servers:
             for manifest in render_server(
@@ -53,14 +62,35 @@ def desired_children(
             ):
                 servers[key_of_child(manifest)] = manifest
             for model in server.models:
-                references = owners.setdefault((server.namespace, model.name), [])
-                if owner not in references:
-                    references.append(owner)
+                _add(owners.setdefault((server.namespace, model.name), []), owner)
+        if gateways is None or not assignment.spec.routes:
+            continue
+        for manifest in render_gateway(
+            gateway_config(assignment, beside=ordered, pods=pods, gateways=gateways),
+            name=gateway_name(assignment.name),
+            namespace=gateways.namespace,
+            settings=gateways.settings,
+            owner=owner,
+            node_selector=assignment.spec.node_selector,
+        ):
+            servers[key_of_child(manifest)] = manifest
+        leading = gateway_endpoints(assignment, pods=pods, gateways=gateways)
+        for route in assignment.spec.routes:
+            _add(owners.setdefault((route.namespace, route.name), []), owner)
+            endpoints.setdefault((route.namespace, route.name), []).extend(leading)
     services = (
-        render_service(namespace=namespace, model=model, owners=references)
+        manifest
         for (namespace, model), references in sorted(owners.items())
+        for manifest in render_model_service(
+            namespace=namespace, model=model, endpoints=endpoints.get((namespace, model), ()), owners=references
+        )
     )
     return servers | {key_of_child(service): service for service in services}
+
+
+def _add(owners: list[Manifest], owner: Manifest) -> None:
+    if owner not in owners:
+        owners.append(owner)
 
 
 def owner_reference(assignment: Assignment) -> Manifest:

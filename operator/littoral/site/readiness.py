@@ -31,9 +31,16 @@ def pod_patch(pod: PodView, *, config: ServerConfig, status: ServerStatus | None
     metadata: dict[str, Any] = {}
     if labels:
         metadata["labels"] = labels
-    if pod.config_revision != config.revision:
-        metadata["annotations"] = {names.CONFIG_REVISION: config.revision}
+    if synced := config_patch(pod, revision=config.revision):
+        metadata |= synced["metadata"]
     return {"metadata": metadata} if metadata else None
+
+
+def config_patch(pod: PodView, *, revision: str) -> dict[str, Any] | None:
+    """The merge patch that makes the kubelet sync a Pod's mounted ConfigMap at once; None when it has been asked to."""
+    if pod.config_revision == revision:
+        return None
+    return {"metadata": {"annotations": {names.CONFIG_REVISION: revision}}}
 
 
 def resize_patch(pod: PodView, *, server: Server) -> dict[str, Any] | None:

@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from littoral.api.assignment import Assignment
+from littoral.api.routing import GatewayConfig, GatewayStatus
+from littoral.api.serving import ServerStatus
 from littoral.cluster.client import ApiError, Client, Object
 from littoral.cluster.drift import covers
 from littoral.cluster.informer import Informer
-from littoral.cluster.resources import CONFIG_MAPS, DEPLOYMENTS, PODS, SERVICES, Resource
+from littoral.cluster.resources import (
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    NODES,
+    POD_DISRUPTION_BUDGETS,
+    PODS,
+    SERVICES,
+    Resource,
+)
 from littoral.cluster.status import write_status
 from littoral.cluster.store import KindStore
 from littoral.render import names
+from littoral.render.gateway import GATEWAY_CONFIG_FILE
+from littoral.render.gateway_service import MANAGED_SLICE, SLICE_MANAGER, leads_to_gateways, slice_name
 from littoral.render.server import Manifest, server_config
 from littoral.render.settings import ServerSettings
 from littoral.site.agents import Agents
 from littoral.site.desired import ChildKey, desired_children
-from littoral.site.readiness import pod_patch, resize_patch
+from littoral.site.gateway_report import gateway_report
+from littoral.site.gateways import Gateways
+from littoral.site.readiness import config_patch, pod_patch, resize_patch
 from littoral.site.report import report
 from littoral.site.telemetry import Telemetry
-from littoral.site.views import PodView, essence, trouble_of_deployment
+from littoral.site.views import CONTENT, PodView, essence, service_addresses, trouble_of_deployment
 
 logger = logging.getLogger(__name__)
 
 FIELD_MANAGER = "littoral-site"
 _OURS = f"{names.MANAGED_BY}={names.MANAGER}"
+# Kubernetes' own slices of our Services bear the Services' labels.
+_SELECTORS = {ENDPOINT_SLICES.kind: f"{_OURS},{MANAGED_SLICE}={SLICE_MANAGER}"}
+_CHILDREN = (CONFIG_MAPS, DEPLOYMENTS, SERVICES)
+_GATEWAY_CHILDREN = (ENDPOINT_SLICES, POD_DISRUPTION_BUDGETS)
+_RESOURCES = {resource.kind: resource for resource in (*_CHILDREN, *_GATEWAY_CHILDREN)}
+_COUNTED = 5.0  # Seconds after which a gateway's agent is asked again for what it has counted.
 
 
 class Reconciler:
@@ -40,29 +63,47 @@ class Reconciler:
         settings: ServerSettings,
         member: str | None,
         on_change: Callable[[], None],
+        gateways: Gateways | None = None,
     ) -> None:
-        """`member` is the name under which this cluster dials in to a hub; None in the hub's own cluster."""
+        """A reconciler that has yet to see anything.
+
+        Args:
+            member: the name under which this cluster dials in to a hub; None in the hub's own cluster.
+            gateways: what is known of them from the start; None where clients are led straight to the servers.
+        """
         self._client = client
         self._assignments = assignments
         self._settings = settings
         self._member = member
         self._children: dict[str, Informer[Object]] = {
-            resource.kind: Informer(client, resource, keep=essence, on_change=on_change, label_selector=_OURS)
-            for resource in (CONFIG_MAPS, DEPLOYMENTS, SERVICES)
+            resource.kind: Informer(
+                client,
+                resource,
+                keep=essence,
+                on_change=on_change,
+                label_selector=_SELECTORS.get(resource.kind, _OURS),
+            )
+            for resource in (*_CHILDREN, *(_GATEWAY_CHILDREN if gateways is not None else ()))
         }
         self._pods = Informer(client, PODS, keep=PodView.from_object, on_change=on_change, label_selector=_OURS)
-        self._agents = Agents(on_change=on_change)
+        self._gateways = gateways
+        self._nodes = Informer(client, NODES, keep=_labels, on_change=on_change) if gateways is not None else None
+        self._agents = Agents(ServerStatus.parse, on_change=on_change)
+        self._gateway_agents = Agents(GatewayStatus.parse, on_change=on_change, wait=_COUNTED)
+        self._left: set[ChildKey] = set()  # EndpointSlices of a time with gateways.
         self._telemetry = Telemetry(on_change=on_change)
 
     @property
-    def informers(self) -> list[Informer[Object] | Informer[PodView]]:
+    def informers(self) -> list[Informer[Object] | Informer[PodView] | Informer[Mapping[str, str]]]:
         """What must run beside the passes."""
-        return [*self._children.values(), self._pods]
+        nodes = [] if self._nodes is None else [self._nodes]
+        return [*self._children.values(), self._pods, *nodes]
 
     async def close(self) -> None:
         """Stop following the agents and their Tritons."""
         await self._telemetry.close()
         await self._agents.close()
+        await self._gateway_agents.close()
 
     async def step(self) -> bool:
         """One pass. Returns whether all of it got through; what did not is tried again."""
@@ -72,17 +113,21 @@ class Reconciler:
         assignments = [a for a in self._assignments.objects() if a.spec.member == self._member]
 
         # 2. Apply what differs from what the Assignments say.
-        desired = desired_children(assignments, settings=self._settings, pods=self._pods.values())
+        gateways = self._known_gateways()
+        desired = desired_children(assignments, settings=self._settings, pods=self._pods.values(), gateways=gateways)
         troubles = await self._apply(desired)
 
         # 3. Remove what no Assignment asks for any more.
-        clean = await self._prune(desired)
+        clean = await self._prune(desired) & await self._prune_slices()
 
         # 4. Lead clients to the Pods that are ready for each model, and away from those that are not.
-        pods = self._pods.values()
+        pods = [pod for pod in self._pods.values() if not pod.gateway]
         self._agents.follow(pods)
         self._telemetry.follow(pods, self._agents.statuses)
         led = await self._lead(assignments, pods)
+        fronts = [pod for pod in self._pods.values() if pod.gateway and gateways is not None]
+        self._gateway_agents.follow(fronts)
+        led &= await self._tell(fronts, desired)
 
         # 5. Report.
         for (namespace, name), deployment in self._children[DEPLOYMENTS.kind].items():
@@ -93,6 +138,10 @@ class Reconciler:
         for assignment in assignments:
             status = report(assignment, pods=pods, statuses=statuses, troubles=troubles, now=now)
             status = self._telemetry.annotate(assignment, status)
+            if gateways is not None:
+                said = self._gateway_agents.statuses
+                front = gateway_report(assignment, gateways=gateways, pods=fronts, statuses=said, troubles=troubles)
+                status = status.model_copy(update={"gateway": front})
             reported &= await write_status(self._client, assignment, status, manager=FIELD_MANAGER)
         return clean and led and reported and not troubles
 
@@ -101,7 +150,7 @@ class Reconciler:
         troubles: dict[ChildKey, str] = {}
         for key, manifest in desired.items():
             live = self._children[key.kind].get((key.namespace, key.name))
-            comparable = {part: manifest[part] for part in ("data", "spec") if part in manifest}
+            comparable = {part: manifest[part] for part in CONTENT if part in manifest}
             metadata = {part: manifest["metadata"][part] for part in ("labels", "ownerReferences")}
             if live is not None and covers(live, comparable | {"metadata": metadata}):
                 continue
@@ -111,6 +160,8 @@ class Reconciler:
                     continue
                 await self._client.apply(manifest, manager=FIELD_MANAGER)
                 logger.info("applied %s", key)
+                if self._gateways is None and live is not None and leads_to_gateways(live):
+                    self._left.add(ChildKey(ENDPOINT_SLICES.kind, key.namespace, slice_name(key.name)))
             except ApiError as error:
                 logger.warning("%s was refused: %s", key, error)
                 troubles[key] = f"the API server refused {key}: {error}"
@@ -136,7 +187,14 @@ class Reconciler:
                 clean &= await self._delete(_RESOURCES[kind], key, uid=live["metadata"]["uid"])
         return clean
 
-    async def _delete(self, resource: Resource, key: ChildKey, *, uid: str) -> bool:
+    async def _prune_slices(self) -> bool:
+        """Remove what led a Service to gateways, where there are none any more: nothing is watched then."""
+        for key in sorted(self._left):
+            if await self._delete(ENDPOINT_SLICES, key):
+                self._left.discard(key)
+        return not self._left
+
+    async def _delete(self, resource: Resource, key: ChildKey, *, uid: str | None = None) -> bool:
         try:
             await self._client.delete(resource, namespace=key.namespace, name=key.name, uid=uid)
             logger.info("deleted %s", key)
@@ -163,6 +221,29 @@ class Reconciler:
                 done &= await self._patch(pod, size, subresource="resize")
         return done
 
+    def _known_gateways(self) -> Gateways | None:
+        """The gateways of this cluster, with what the informers know."""
+        if self._gateways is None or self._nodes is None:
+            return None
+        return replace(
+            self._gateways,
+            nodes={name: labels for (_, name), labels in self._nodes.items()},
+            addresses={key: service_addresses(service) for key, service in self._children[SERVICES.kind].items()},
+        )
+
+    async def _tell(self, pods: list[PodView], desired: Mapping[ChildKey, Manifest]) -> bool:
+        """Have the kubelet sync routes that have changed."""
+        done = True
+        for pod in pods:
+            routes = desired.get(ChildKey(CONFIG_MAPS.kind, pod.namespace, pod.gateway))
+            if routes is None or pod.leaving:
+                continue
+            config = GatewayConfig.parse(json.loads(routes["data"][GATEWAY_CONFIG_FILE]))
+            patch = config_patch(pod, revision=config.revision)
+            if patch is not None:
+                done &= await self._patch(pod, patch)
+        return done
+
     async def _patch(self, pod: PodView, patch: Object, *, subresource: str | None = None) -> bool:
         try:
             await self._client.patch(
@@ -182,4 +263,5 @@ class Reconciler:
         return True
 
 
-_RESOURCES = {resource.kind: resource for resource in (CONFIG_MAPS, DEPLOYMENTS, SERVICES)}
+def _labels(node: Object) -> Mapping[str, str]:
+    return node["metadata"].get("labels") or {}

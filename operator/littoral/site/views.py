@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from littoral.cluster.client import Object
 from littoral.render import names
 
+CONTENT: Final = ("spec", "data", "addressType", "ports", "endpoints")
+"""Fields of a child that hold what it is."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PodView:
-    """One Pod of a Triton server.
+    """One Pod of a Triton server, or of a gateway.
 
     Attributes:
+        server: name of the server; empty for a gateway.
+        gateway: name of the gateway; empty for a server.
         trouble: why it does not run as it should, in the words of the scheduler or the kubelet; empty when it does.
         ending: whether it is being deleted and still holds its node's resources.
         requests: the resources that its Triton is to have now, as quantities.
@@ -31,6 +36,7 @@ class PodView:
     config_revision: str
     trouble: str
     ending: bool = False
+    gateway: str = ""
     requests: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -52,6 +58,7 @@ class PodView:
             ending="deletionTimestamp" in metadata and status.get("phase") not in ("Failed", "Succeeded"),
             config_revision=(metadata.get("annotations") or {}).get(names.CONFIG_REVISION, ""),
             trouble=_trouble(status, conditions),
+            gateway=labels.get(names.INSTANCE, "") if labels.get(names.APP) == names.GATEWAY else "",
             requests=_requests(body.get("spec") or {}),
             labels=labels,
         )
@@ -82,7 +89,7 @@ def _trouble(status: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
 def essence(body: Object) -> Object:
     """A child without what the API server adds to every object: what drift is measured on."""
     metadata = body["metadata"]
-    kept: Object = {key: value for key, value in body.items() if key in ("spec", "data")}
+    kept: Object = {key: value for key, value in body.items() if key in CONTENT}
     kept["metadata"] = {key: metadata[key] for key in ("uid", "labels", "ownerReferences") if key in metadata}
     kept["status"] = {"conditions": (body.get("status") or {}).get("conditions") or []}
     return kept
@@ -94,3 +101,9 @@ def trouble_of_deployment(deployment: Object) -> str:
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             return str(condition.get("message", ""))
     return ""
+
+
+def service_addresses(service: Mapping[str, Any]) -> tuple[str, ...]:
+    """The IPv4 addresses of a live Service."""
+    addresses = (service.get("spec") or {}).get("clusterIPs") or ()
+    return tuple(address for address in addresses if address != "None" and ":" not in address)

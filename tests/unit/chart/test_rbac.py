@@ -30,6 +30,12 @@ SITE = {
     "configmaps": READ | {"create", "patch", "delete"},
     "pods": READ | {"patch"},
     "pods/resize": {"patch"},
+    "discovery.k8s.io/endpointslices": {"delete"},
+}
+GATEWAYS = {
+    "discovery.k8s.io/endpointslices": READ | {"create", "patch", "delete"},
+    "policy/poddisruptionbudgets": READ | {"create", "patch", "delete"},
+    "nodes": READ,
 }
 EDIT = {
     "littoral.dev/models": {"create", "delete", "deletecollection", "patch", "update"},
@@ -56,6 +62,12 @@ def rights(role: Object) -> dict[str, set[str]]:
 )
 def test_a_cluster_role_grants_exactly_what_its_table_says(suffix: str, expected: dict[str, set[str]]) -> None:
     assert rights(render().one("ClusterRole", suffix=suffix)) == expected
+
+
+def test_gateways_ask_for_more() -> None:
+    rendered = render({"gateway": {"enabled": True}})
+    assert rights(rendered.one("ClusterRole", suffix="-site")) == SITE | GATEWAYS
+    assert rights(rendered.one("ClusterRole", suffix="-hub")) == HUB
 
 
 def test_there_is_no_other_cluster_role() -> None:

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from littoral.api.meta import NodeSelector
 from littoral.api.routing import GatewayConfig, ModelRoute
-from littoral.render.gateway import GatewaySettings, render_gateway, render_model_service
+from littoral.render.gateway import GatewaySettings, render_gateway
+from littoral.render.gateway_service import GatewayEndpoint, leads_to_gateways, render_model_service
+from littoral.render.service import render_service
 
 CONFIG = GatewayConfig(revision="1", models=(ModelRoute(namespace="shop", name="digits"),))
 SETTINGS = GatewaySettings(haproxy_image="haproxy:x", agent_image="littoral:x")
@@ -71,15 +74,81 @@ def test_pods_that_are_more_than_one_are_not_evicted_together() -> None:
     assert render(replicas=2)["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
 
 
-def test_the_models_service_leads_to_the_gateway() -> None:
-    service, slice_ = render_model_service(
-        namespace="shop", model="digits", addresses=[("10.0.0.2", False), ("10.0.0.1", True)], owners=[]
+def test_it_runs_on_the_nodes_of_its_pool() -> None:
+    selector = NodeSelector.parse(
+        {
+            "matchLabels": {"littoral.dev/pool": "edge"},
+            "matchExpressions": [{"key": "cores", "operator": "Gt", "values": ["2"]}],
+        }
     )
-    assert "selector" not in service["spec"]
+    manifests = render_gateway(CONFIG, name="g", namespace="n", settings=SETTINGS, node_selector=selector)
+    spec = {it["kind"]: it for it in manifests}["Deployment"]["spec"]["template"]["spec"]
+    required = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert required["nodeSelectorTerms"] == [
+        {
+            "matchExpressions": [
+                {"key": "littoral.dev/pool", "operator": "In", "values": ["edge"]},
+                {"key": "cores", "operator": "Gt", "values": ["2"]},
+            ]
+        }
+    ]
+    assert "affinity" not in pod()
+
+
+ONE = GatewayEndpoint(address="10.0.0.1", node="edge", ready=True, for_nodes=("edge", "edge-2"))
+OTHER = GatewayEndpoint(address="10.0.0.2", node="cloud", ready=False, for_nodes=("cloud",))
+LEAVING = GatewayEndpoint(address="10.0.0.3", node="edge", ready=False, ending=True)
+
+
+def service_of(*endpoints: GatewayEndpoint) -> list[dict[str, Any]]:
+    return render_model_service(namespace="shop", model="digits", endpoints=endpoints, owners=[])
+
+
+def test_a_models_service_leads_to_the_gateways() -> None:
+    # The slice first: at no time is there nobody to lead to.
+    slice_, service = service_of(OTHER, ONE)
     assert slice_["metadata"]["labels"]["kubernetes.io/service-name"] == service["metadata"]["name"] == "digits"
     assert [it["name"] for it in slice_["ports"]] == [it["name"] for it in service["spec"]["ports"]]
     assert [it["port"] for it in slice_["ports"]] == [it["targetPort"] for it in service["spec"]["ports"]]
     assert slice_["endpoints"] == [
-        {"addresses": ["10.0.0.1"], "conditions": {"ready": True}},
-        {"addresses": ["10.0.0.2"], "conditions": {"ready": False}},
+        {
+            "addresses": ["10.0.0.1"],
+            "conditions": {"ready": True, "serving": True, "terminating": False},
+            "nodeName": "edge",
+            "hints": {"forNodes": [{"name": "edge"}, {"name": "edge-2"}]},
+        },
+        {
+            "addresses": ["10.0.0.2"],
+            "conditions": {"ready": False, "serving": False, "terminating": False},
+            "nodeName": "cloud",
+            "hints": {"forNodes": [{"name": "cloud"}]},
+        },
     ]
+    assert leads_to_gateways(service)
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "direct"),
+    [
+        pytest.param((), True, id="no gateway"),
+        pytest.param((OTHER,), True, id="none is ready"),
+        pytest.param((LEAVING,), True, id="the last one leaves"),
+        pytest.param((ONE, LEAVING), False, id="one is ready"),
+    ],
+)
+def test_without_a_gateway_a_models_service_leads_straight_to_its_servers(
+    endpoints: tuple[GatewayEndpoint, ...], direct: bool
+) -> None:
+    *slices, service = service_of(*endpoints)
+    plain = render_service(namespace="shop", model="digits", owners=[])
+    assert (service == plain) is direct
+    assert leads_to_gateways(service) is not direct
+    assert len(slices) == bool(endpoints)
+    # No Pod has that label's value, so Kubernetes' own controller takes the servers out of its slices.
+    if not direct:
+        assert service["spec"]["selector"] == {"serves.littoral.dev/digits": "gateway"}
+
+
+def test_one_that_leaves_serves_while_no_other_does() -> None:
+    slice_, _ = service_of(LEAVING)
+    assert slice_["endpoints"][0]["conditions"] == {"ready": False, "serving": True, "terminating": True}
