@@ -51,6 +51,8 @@ class Recipe:
         inputs: files and folders that the image depends on: a change of any makes it stale.
         requirements: files of pins whose wheels pip finds while building, and nothing else.
         prepare: adds to a copy of the context what is not in the checkout. With it, ``context`` is never written to.
+        standalone: has no base, but a tree of this machine's Debian packages; left out where a base is named, since
+            there may be none.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Recipe:
     inputs: tuple[str, ...]
     requirements: tuple[str, ...] = ()
     prepare: Callable[[Path], None] | None = None
+    standalone: bool = False
 
 
 def _copy_networks(context: Path) -> None:
@@ -66,6 +69,11 @@ def _copy_networks(context: Path) -> None:
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise LabError(f"The quickstart's networks cannot be had:\n{done.stderr.strip()[-1500:]}")
+
+
+def _make_tree(context: Path) -> None:
+    packages = (context / "packages.txt").read_text().split()
+    ingredients.debian_tree(context / "rootfs.tar", packages=packages)
 
 
 RECIPES = (
@@ -90,12 +98,20 @@ RECIPES = (
         inputs=("images/quickstart-models", "examples/quickstart/networks.py", "examples/quickstart/weights"),
         prepare=_copy_networks,
     ),
+    Recipe(
+        name="gateway",
+        containerfile="images/gateway/Containerfile",
+        context="images/gateway",
+        inputs=("images/gateway",),
+        prepare=_make_tree,
+        standalone=True,
+    ),
 )
 """The images that the lab's nodes get, besides the pods' sandbox."""
 
 
 def build(*, cache: Path, names: Sequence[str] | None = None, base: str | None = None) -> list[ImageArchive]:
-    """Build the images ``names`` (all without it) that are stale, and find the others.
+    """Build the images ``names`` (without it, all that can be) that are stale, and find the others.
 
     ``base`` is a reference of an image with Python 3.11 to use in place of the lab's own, which is made of this
     machine's Debian packages. Raises ``LabError`` for an unknown name, or when a build fails.
@@ -104,14 +120,15 @@ def build(*, cache: Path, names: Sequence[str] | None = None, base: str | None =
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise LabError(f"{', '.join(unknown)}: no such image; there are {', '.join(known)}")
-    recipes = [known[name] for name in names] if names else RECIPES
+    every = [recipe for recipe in RECIPES if base is None or not recipe.standalone]
+    recipes = [known[name] for name in names] if names else every
     with exclusive(cache / "images" / ".lock", purpose="the images"):
         return [_ensure(recipe, cache=cache, base=base) for recipe in recipes]
 
 
 def reference(recipe: Recipe, *, base: str | None = None) -> str:
     """The name of the image by its content, as a pod should call it: ``localhost/<name>:<key>``."""
-    inputs = ("images/base", *recipe.inputs) if base is None else recipe.inputs
+    inputs = recipe.inputs if base is not None or recipe.standalone else ("images/base", *recipe.inputs)
     rule = f"{recipe.name} {recipe.containerfile} {recipe.context} {recipe.requirements} {base}"
     return f"localhost/{recipe.name}:{_key(rule, inputs)}"
 
@@ -125,7 +142,7 @@ def _ensure(recipe: Recipe, *, cache: Path, base: str | None) -> ImageArchive:
     require(PROGRAMS)
     buildah = Buildah.below(cache / "images" / "storage")
     buildah.clean_up()
-    parent = base or _ensure_base(buildah, cache=cache)
+    parent = base or ("" if recipe.standalone else _ensure_base(buildah, cache=cache))
     with step(f"image {recipe.name}"):
         _build(recipe, buildah=buildah, image=name, base=parent, pull=base is not None, cache=cache)
         digest = buildah.save(name, archive=path, references=(name, f"localhost/{recipe.name}:lab"))
@@ -152,7 +169,7 @@ def _build(recipe: Recipe, *, buildah: Buildah, image: str, base: str, pull: boo
             context=context,
             containerfile=containerfile,
             ignorefile=ignorefile if ignorefile.exists() else None,
-            arguments={"BASE": base},
+            arguments={} if recipe.standalone else {"BASE": base},
             volumes=volumes,
             pull=pull,
         )

@@ -36,4 +36,5 @@ def lab_images() -> Images:
         littoral=by_name["littoral"],
         quickstart_models=by_name["quickstart-models"],
         triton=by_name["triton"],
+        gateway=by_name["gateway"],
     )

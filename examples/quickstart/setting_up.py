@@ -33,6 +33,7 @@ class Images:
     littoral: str
     quickstart_models: str
     triton: str | None
+    gateway: str | None = None
 
 
 def check_nodes(cluster: Cluster) -> list[str]:
@@ -83,6 +84,9 @@ def install(
     }
     if images.triton is not None:
         values["triton"] = {"image": _image_values(images.triton)}
+    if images.gateway is not None:
+        # Used where `more` says gateway.enabled.
+        values["gateway"] = {"image": _image_values(images.gateway)} | values.get("gateway", {})
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(values, file)
         file.flush()

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,18 @@ def test_another_base_is_another_image_and_the_lab_s_own_base_no_matter(checkout
     assert ours != public
     (checkout / "images/base/packages.txt").write_text("python3\nbusybox\n")
     assert reference(RECIPE, base="python:3.11") == public
+
+
+def test_an_image_without_a_base_has_nothing_to_do_with_any(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = replace(RECIPE, standalone=True)
+    before = reference(alone)
+    (checkout / "images/base/packages.txt").write_text("python3\nbusybox\n")
+    assert reference(alone) == before
+    # Where a base is named, there may be no Debian to make it of.
+    monkeypatch.setattr(images, "RECIPES", (alone,))
+    assert build(cache=tmp_path / "cache", base="python:3.11") == []
 
 
 def test_an_image_that_is_there_is_not_built_again(
