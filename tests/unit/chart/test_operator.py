@@ -8,7 +8,7 @@ import click
 import pytest
 
 from littoral.cli.operator import operator
-from tests.unit.chart.chart import CHART, NAMESPACE, Object, Rendered, render, run_helm
+from tests.unit.chart.chart import CHART, NAMESPACE, Object, Refused, Rendered, render, run_helm
 
 PEM = "-----BEGIN CERTIFICATE-----\nTGl0dG9yYWw=\n-----END CERTIFICATE-----\n"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -119,6 +119,19 @@ def test_every_value_reaches_the_operator(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert got["ca_bundle"].read_text() == PEM
     assert rendered.container["image"] == got["agent_image"]
     assert rendered.pod["spec"]["imagePullSecrets"] == values["imagePullSecrets"]
+
+
+@pytest.mark.parametrize(
+    ("version", "enabled", "taken"),
+    [("1.33.9", True, False), ("1.33.9", False, True), ("1.34.0", True, True), ("1.36.3+k3s1", True, True)],
+)
+def test_gateways_need_an_api_with_hints_for_nodes(version: str, enabled: bool, taken: bool) -> None:
+    arguments = ("template", "littoral", str(CHART), f"--namespace={NAMESPACE}", f"--kube-version={version}")
+    if taken:
+        assert run_helm(*arguments, values={"gateway": {"enabled": enabled}})
+    else:
+        with pytest.raises(Refused, match=r"needs Kubernetes 1\.34"):
+            run_helm(*arguments, values={"gateway": {"enabled": enabled}})
 
 
 def test_the_device_table_is_one_that_the_planner_reads() -> None:
