@@ -19,8 +19,9 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from bench.report import machine
-from examples.quickstart import digits, pictures, text_detection, text_recognition
+from examples.quickstart import digits, pictures
 from examples.quickstart.networks import DIGITS, TEXT_DETECT, TEXT_RECOGNIZE, Network
+from examples.vision import text_detection, text_recognition
 from littoral.cli.optimize_text import quantiles, size
 from littoral.optimize.data import Array, Dataset
 from littoral.optimize.network import read_network

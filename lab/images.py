@@ -110,20 +110,24 @@ RECIPES = (
 """The images that the lab's nodes get, besides the pods' sandbox."""
 
 
-def build(*, cache: Path, names: Sequence[str] | None = None, base: str | None = None) -> list[ImageArchive]:
+def build(
+    *, cache: Path, names: Sequence[str] | None = None, base: str | None = None, recipes: Sequence[Recipe] | None = None
+) -> list[ImageArchive]:
     """Build the images ``names`` (without it, all that can be) that are stale, and find the others.
 
+    ``recipes`` are others than the lab's own to choose from.
     ``base`` is a reference of an image with Python 3.11 to use in place of the lab's own, which is made of this
     machine's Debian packages. Raises ``LabError`` for an unknown name, or when a build fails.
     """
-    known = {recipe.name: recipe for recipe in RECIPES}
+    offered = RECIPES if recipes is None else recipes
+    known = {recipe.name: recipe for recipe in offered}
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise LabError(f"{', '.join(unknown)}: no such image; there are {', '.join(known)}")
-    every = [recipe for recipe in RECIPES if base is None or not recipe.standalone]
-    recipes = [known[name] for name in names] if names else every
+    every = [recipe for recipe in offered if base is None or not recipe.standalone]
+    wanted = [known[name] for name in names] if names else every
     with exclusive(cache / "images" / ".lock", purpose="the images"):
-        return [_ensure(recipe, cache=cache, base=base) for recipe in recipes]
+        return [_ensure(recipe, cache=cache, base=base) for recipe in wanted]
 
 
 def reference(recipe: Recipe, *, base: str | None = None) -> str:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 import click
 
-from . import digits, setting_up, text_recognition
+from examples.vision import text_recognition
+
+from . import digits, setting_up
 from .client import InferenceError, ModelClient
 from .cluster import Cluster, DemoError, connect, service_path
 from .console import Console

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-INPUT = "image"
-OUTPUT = "probabilities"
-MAX_LEVEL = 16
+from examples.vision import digit_recognition
+
+INPUT = digit_recognition.INPUT
+OUTPUT = digit_recognition.OUTPUT
+MAX_LEVEL = digit_recognition.MAX_LEVEL
 _SHADES = " .:-=+*#%@"
 
 

@@ -13,13 +13,15 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from . import digits, text_detection, text_recognition
+from examples.vision import text_detection, text_recognition
+from examples.vision.samples import Picture
+from examples.vision.text_detection import TextBox
+from examples.vision.text_recognition import Line
+
+from . import digits
 from .client import Answer, InferenceError, ModelClient
 from .digits import Digits
 from .networks import Network
-from .pictures import Picture
-from .text_detection import TextBox
-from .text_recognition import Line
 
 
 @dataclass(frozen=True, kw_only=True)

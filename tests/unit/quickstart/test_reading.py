@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from examples.quickstart import digits, reading, text_recognition
+from examples.quickstart import digits, reading
 from examples.quickstart.client import InferenceError, ModelClient
 from examples.quickstart.networks import DIGITS, DIGITS_V2, TEXT_DETECT, TEXT_RECOGNIZE, Network
-from examples.quickstart.pictures import Picture, pictures
+from examples.quickstart.pictures import pictures
+from examples.vision import text_recognition
+from examples.vision.samples import Picture
 from lab.triton import TritonServer, ensure_triton, serve
 
 CONFIG = 'backend: "onnxruntime"\ninstance_group [{kind: KIND_CPU count: 1}]\n'

@@ -5,9 +5,10 @@ import onnxruntime
 import pytest
 from PIL import Image, ImageDraw
 
-from examples.quickstart import text_detection, text_recognition
 from examples.quickstart.networks import TEXT_DETECT, TEXT_RECOGNIZE, Network
-from examples.quickstart.pictures import Picture, pictures
+from examples.quickstart.pictures import pictures
+from examples.vision import text_detection, text_recognition
+from examples.vision.samples import Picture
 
 
 def session(network: Network) -> onnxruntime.InferenceSession:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
-from .networks import TEXT_RECOGNIZE, NetworkError
 from .text_detection import to_tensor
 
 INPUT = "x"
@@ -23,6 +22,7 @@ OUTPUT = "softmax_11.tmp_0"
 _HEIGHT = 48
 # The network was trained on lines of at least this width: shorter ones are padded.
 _LEAST_WIDTH = 320
+_CHARACTERS = Path(__file__).with_name("characters.txt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +42,12 @@ def prepare(line: Image.Image) -> NDArray[np.float32]:
 
 
 def alphabet() -> list[str]:
-    """Return the characters in the network's order: first none (""), last the space; raise NetworkError.
+    """Return the characters in the network's order: first none (""), last the space.
 
-    The file itself carries them, under the key `character` of its metadata, one a line.
+    `characters.txt` is what the network's file carries under the key `character` of its metadata, one a line, so that
+    who only asks the Model needs neither that file nor a reader of it.
     """
-    model = onnx.load(TEXT_RECOGNIZE.path())
-    for entry in model.metadata_props:
-        if entry.key == "character":
-            return ["", *entry.value.splitlines(), " "]
-    raise NetworkError(f"network {TEXT_RECOGNIZE.name} carries no alphabet")
+    return ["", *_CHARACTERS.read_text(encoding="utf-8").splitlines(), " "]
 
 
 def read(scores: NDArray[np.float32], *, characters: list[str]) -> Line:
