@@ -42,6 +42,11 @@ def slice_name(model: str) -> str:
     return f"{model}-{_GATEWAY}"
 
 
+def model_of_slice(name: str) -> str:
+    """The Model whose EndpointSlice has that name."""
+    return name.removesuffix(f"-{_GATEWAY}")
+
+
 def leads_to_gateways(service: Manifest) -> bool:
     """Whether a live Service of a Model leads to gateways."""
     return _GATEWAY in ((service.get("spec") or {}).get("selector") or {}).values()

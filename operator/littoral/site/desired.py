@@ -10,7 +10,7 @@ from littoral.render.gateway import render_gateway
 from littoral.render.gateway_service import GatewayEndpoint, render_model_service
 from littoral.render.server import Manifest, render_server
 from littoral.render.settings import ServerSettings
-from littoral.site.gateways import Gateways, ModelKey, gateway_config, gateway_endpoints, gateway_name
+from littoral.site.gateways import Gateways, ModelKey, gateway_config, gateway_endpoints, gateway_name, serving_pods
 from littoral.site.peers import peers_of
 from littoral.site.views import PodView
 
@@ -49,6 +49,10 @@ def desired_children(
     owners: dict[ModelKey, list[Manifest]] = {}
     endpoints: dict[ModelKey, list[GatewayEndpoint]] = {}
     ordered = sorted(assignments, key=lambda assignment: assignment.name)
+    places = serving_pods(ordered, pods) if gateways is not None else {}
+    fronts: dict[str, list[PodView]] = {}
+    for pod in pods:
+        fronts.setdefault(pod.gateway, []).append(pod)
     for assignment in ordered:
         owner = owner_reference(assignment)
         for server in assignment.spec.servers:
@@ -66,7 +70,7 @@ def desired_children(
         if gateways is None or not assignment.spec.routes:
             continue
         for manifest in render_gateway(
-            gateway_config(assignment, beside=ordered, pods=pods, gateways=gateways),
+            gateway_config(assignment, places=places, gateways=gateways),
             name=gateway_name(assignment.name),
             namespace=gateways.namespace,
             settings=gateways.settings,
@@ -74,10 +78,11 @@ def desired_children(
             node_selector=assignment.spec.node_selector,
         ):
             servers[key_of_child(manifest)] = manifest
-        leading = gateway_endpoints(assignment, pods=pods, gateways=gateways)
         for route in assignment.spec.routes:
             _add(owners.setdefault((route.namespace, route.name), []), owner)
-            endpoints.setdefault((route.namespace, route.name), []).extend(leading)
+        own = fronts.get(gateway_name(assignment.name), ())
+        for key, leading in gateway_endpoints(assignment, pods=own, gateways=gateways).items():
+            endpoints.setdefault(key, []).extend(leading)
     services = (
         manifest
         for (namespace, model), references in sorted(owners.items())

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from littoral.api.assignment import Assignment, Server
+from littoral.api.assignment import Assignment
 from littoral.api.quantity import format_decimal, parse_decimal
 from littoral.api.routes import Route
-from littoral.api.routing import UNLIMITED, GatewayConfig, ModelRoute, NextPool, ServerSet, Upstream
+from littoral.api.routing import UNLIMITED, GatewayConfig, GatewayStatus, ModelRoute, NextPool, ServerSet, Upstream
 from littoral.render import names
 from littoral.render.gateway import GatewaySettings
 from littoral.render.gateway_service import GatewayEndpoint
@@ -23,6 +23,9 @@ MOST_HINTS: Final = 8
 ModelKey = tuple[str, str]
 """Namespace and name of a Model."""
 
+Places = Mapping[tuple[str, str, str], Sequence[PodView]]
+"""Pool, namespace and name of a Model -> the Pods that serve it there."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gateways:
@@ -33,12 +36,14 @@ class Gateways:
         namespace: where they run: the operator's own.
         nodes: the labels of each node.
         addresses: of each Model's Service (IPv4): requests that name it by its address are known by it.
+        routed: the Models that each Pod of a gateway routes by now, by the Pod's uid.
     """
 
     settings: GatewaySettings
     namespace: str
     nodes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     addresses: Mapping[ModelKey, tuple[str, ...]] = field(default_factory=dict)
+    routed: Mapping[str, Collection[ModelKey]] = field(default_factory=dict)
 
 
 def gateway_name(pool: str) -> str:
@@ -46,18 +51,28 @@ def gateway_name(pool: str) -> str:
     return f"{names.GATEWAY}-{pool}"
 
 
-def gateway_config(
-    assignment: Assignment, *, beside: Iterable[Assignment], pods: Collection[PodView], gateways: Gateways
-) -> GatewayConfig:
+def serving_pods(assignments: Iterable[Assignment], pods: Iterable[PodView]) -> Places:
+    """Where each Model is served, by the labels of the servers' Pods; in the order of their names."""
+    servers: dict[tuple[str, str], tuple[str, set[str]]] = {
+        (server.namespace, server.name): (assignment.name, {model.name for model in server.models})
+        for assignment in assignments
+        for server in assignment.spec.servers
+    }
+    places: dict[tuple[str, str, str], list[PodView]] = {}
+    for pod in sorted(pods, key=lambda it: it.name):
+        pool, wanted = servers.get((pod.namespace, pod.server), ("", set()))
+        if pod.address:
+            for model in names.served_models(dict(pod.labels)) & wanted:
+                places.setdefault((pool, pod.namespace, model), []).append(pod)
+    return places
+
+
+def gateway_config(assignment: Assignment, *, places: Places, gateways: Gateways) -> GatewayConfig:
     """The routes of one pool's gateway.
 
     Args:
-        assignment: of the pool.
-        beside: all Assignments of this cluster: what another pool cannot be reached from here is left out.
-        pods: of all servers.
+        places: of all pools of this cluster: what cannot be reached from here is left out.
     """
-    places = _places(beside, pods)
-    own = _places([assignment], pods)
     replicas = max(gateways.settings.replicas, 1)
     sets = _sets(assignment)
     routes = []
@@ -70,11 +85,11 @@ def gateway_config(
                 hosts=tuple(sorted(gateways.addresses.get(key, ()))),
                 priority=route.priority,
                 overflow=route.overflow,
-                servers=_upstreams(own.get((assignment.name, *key), ())),
+                servers=_upstreams(places.get((assignment.name, *key), ())),
                 server_set=sets.get(key),
                 rate=_share(route.rate, replicas=replicas),
                 budget=route.budget,
-                next=_next(route, assignment=assignment, places=places),
+                next=_next(route, pool=assignment.name, places=places),
             )
         )
     limits = _limits(routes)
@@ -90,48 +105,72 @@ def gateway_config(
 
 
 def gateway_endpoints(
-    assignment: Assignment, *, pods: Collection[PodView], gateways: Gateways
-) -> tuple[GatewayEndpoint, ...]:
-    """The Pods of a pool's gateway, as clients are to be led to them: those on the pool's nodes first of all."""
-    name = gateway_name(assignment.name)
+    assignment: Assignment, *, pods: Iterable[PodView], gateways: Gateways
+) -> dict[ModelKey, list[GatewayEndpoint]]:
+    """The Pods of a pool's gateway, as clients of each routed Model are to be led to them: those on the pool's nodes
+    first of all.
+
+    A Pod that does not route the Model yet would answer that it does not know it.
+    """
     nodes = sorted(node for node, labels in gateways.nodes.items() if assignment.spec.node_selector.matches(labels))
-    endpoints = []
-    for pod in sorted(pods, key=lambda it: it.name):
-        ours = pod.gateway == name and pod.namespace == gateways.namespace
-        gone = pod.leaving and not (pod.ending and pod.ready)
-        if not ours or gone or not pod.node or not pod.address or ":" in pod.address:
-            continue
-        endpoint = GatewayEndpoint(
-            address=pod.address,
-            node=pod.node,
-            ready=pod.ready and not pod.leaving,
-            ending=pod.leaving,
-            # A larger pool has clients that no hint can name: they go to whichever is there.
-            for_nodes=tuple(nodes) if pod.node in nodes and len(nodes) <= MOST_HINTS else (pod.node,),
-        )
-        endpoints.append(endpoint)
-    return tuple(endpoints)
+    name = gateway_name(assignment.name)
+    own = [
+        pod
+        for pod in sorted(pods, key=lambda it: it.name)
+        if pod.gateway == name and pod.namespace == gateways.namespace and pod.node and _is_ipv4(pod.address)
+    ]
+    endpoints: dict[ModelKey, list[GatewayEndpoint]] = {}
+    for route in assignment.spec.routes:
+        key = (route.namespace, route.name)
+        for pod in own:
+            answers = pod.ready and key in gateways.routed.get(pod.uid, ())
+            if pod.leaving and not (pod.ending and answers):
+                continue
+            endpoint = GatewayEndpoint(
+                address=pod.address,
+                node=pod.node,
+                ready=answers and not pod.leaving,
+                ending=pod.leaving,
+                # A larger pool has clients that no hint can name: they go to whichever is there.
+                for_nodes=tuple(nodes) if pod.node in nodes and len(nodes) <= MOST_HINTS else (pod.node,),
+            )
+            endpoints.setdefault(key, []).append(endpoint)
+    return endpoints
 
 
-def _places(assignments: Iterable[Assignment], pods: Collection[PodView]) -> dict[tuple[str, str, str], list[PodView]]:
-    """(pool, namespace, Model) -> the Pods that serve it there, by their labels."""
-    pools: dict[tuple[str, str], tuple[str, Server]] = {
-        (server.namespace, server.name): (assignment.name, server)
-        for assignment in assignments
-        for server in assignment.spec.servers
-    }
-    places: dict[tuple[str, str, str], list[PodView]] = {}
-    for pod in sorted(pods, key=lambda it: it.name):
-        pool, server = pools.get((pod.namespace, pod.server), (None, None))
-        if pool is None or server is None or not pod.address:
-            continue
-        wanted = {model.name for model in server.models}
-        for model in sorted(names.served_models(dict(pod.labels)) & wanted):
-            places.setdefault((pool, pod.namespace, model), []).append(pod)
-    return places
+def routed_models(
+    pods: Iterable[PodView],
+    *,
+    statuses: Mapping[str, GatewayStatus],
+    before: Mapping[str, frozenset[ModelKey]],
+    led: Mapping[ModelKey, Collection[str]],
+) -> dict[str, frozenset[ModelKey]]:
+    """The Models that each Pod of a gateway routes by now, by the Pod's uid.
+
+    What a Pod is about to change, and an agent that does not answer, change nothing: it routes what it has routed.
+
+    Args:
+        statuses: what the agents say, by their Pods' uids.
+        before: this function's last answer.
+        led: the addresses to which clients of each Model are led, for Pods of which nothing is known yet.
+    """
+    routed = {}
+    for pod in pods:
+        status = statuses.get(pod.uid)
+        if status is not None and status.haproxy.ready:
+            routed[pod.uid] = frozenset((model.namespace, model.name) for model in status.models)
+        elif pod.uid in before:
+            routed[pod.uid] = before[pod.uid]
+        else:
+            routed[pod.uid] = frozenset(key for key, addresses in led.items() if pod.address in addresses)
+    return routed
 
 
-def _upstreams(pods: Collection[PodView]) -> tuple[Upstream, ...]:
+def _is_ipv4(address: str) -> bool:
+    return bool(address) and ":" not in address
+
+
+def _upstreams(pods: Sequence[PodView]) -> tuple[Upstream, ...]:
     # A node that is cut off has no Pod that is Ready, as the API server sees it, and they may all serve: where none is,
     # HAProxy's own checks tell.
     tells = any(pod.ready and not pod.leaving for pod in pods)
@@ -140,9 +179,7 @@ def _upstreams(pods: Collection[PodView]) -> tuple[Upstream, ...]:
     )
 
 
-def _next(
-    route: Route, *, assignment: Assignment, places: Mapping[tuple[str, str, str], list[PodView]]
-) -> tuple[NextPool, ...]:
+def _next(route: Route, *, pool: str, places: Places) -> tuple[NextPool, ...]:
     pools = (
         NextPool(
             name=target.pool,
@@ -150,9 +187,9 @@ def _next(
             servers=_upstreams(places.get((target.pool, route.namespace, route.name), ())),
         )
         for target in sorted(route.next, key=lambda it: it.pool)
-        if target.pool != assignment.name
+        if target.pool != pool
     )
-    return tuple(pool for pool in pools if pool.servers)
+    return tuple(it for it in pools if it.servers)
 
 
 def _share(rate: str | None, *, replicas: int) -> str | None:

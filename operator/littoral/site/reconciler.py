@@ -28,17 +28,17 @@ from littoral.cluster.status import write_status
 from littoral.cluster.store import KindStore
 from littoral.render import names
 from littoral.render.gateway import GATEWAY_CONFIG_FILE
-from littoral.render.gateway_service import MANAGED_SLICE, SLICE_MANAGER, leads_to_gateways, slice_name
+from littoral.render.gateway_service import MANAGED_SLICE, SLICE_MANAGER, leads_to_gateways, model_of_slice, slice_name
 from littoral.render.server import Manifest, server_config
 from littoral.render.settings import ServerSettings
 from littoral.site.agents import Agents
 from littoral.site.desired import ChildKey, desired_children
 from littoral.site.gateway_report import gateway_report
-from littoral.site.gateways import Gateways
+from littoral.site.gateways import Gateways, ModelKey, routed_models
 from littoral.site.readiness import config_patch, pod_patch, resize_patch
 from littoral.site.report import report
 from littoral.site.telemetry import Telemetry
-from littoral.site.views import CONTENT, PodView, essence, service_addresses, trouble_of_deployment
+from littoral.site.views import CONTENT, PodView, essence, ready_addresses, service_addresses, trouble_of_deployment
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ class Reconciler:
         self._nodes = Informer(client, NODES, keep=_labels, on_change=on_change) if gateways is not None else None
         self._agents = Agents(ServerStatus.parse, on_change=on_change)
         self._gateway_agents = Agents(GatewayStatus.parse, on_change=on_change, wait=_COUNTED)
+        self._routed: dict[str, frozenset[ModelKey]] = {}
         self._left: set[ChildKey] = set()  # EndpointSlices of a time with gateways.
         self._telemetry = Telemetry(on_change=on_change)
 
@@ -225,10 +226,20 @@ class Reconciler:
         """The gateways of this cluster, with what the informers know."""
         if self._gateways is None or self._nodes is None:
             return None
+        slices = self._children[ENDPOINT_SLICES.kind]
+        self._routed = routed_models(
+            (pod for pod in self._pods.values() if pod.gateway),
+            statuses=self._gateway_agents.statuses,
+            before=self._routed,
+            led={
+                (namespace, model_of_slice(name)): ready_addresses(live) for (namespace, name), live in slices.items()
+            },
+        )
         return replace(
             self._gateways,
             nodes={name: labels for (_, name), labels in self._nodes.items()},
             addresses={key: service_addresses(service) for key, service in self._children[SERVICES.kind].items()},
+            routed=self._routed,
         )
 
     async def _tell(self, pods: list[PodView], desired: Mapping[ChildKey, Manifest]) -> bool:

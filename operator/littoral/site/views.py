@@ -107,3 +107,13 @@ def service_addresses(service: Mapping[str, Any]) -> tuple[str, ...]:
     """The IPv4 addresses of a live Service."""
     addresses = (service.get("spec") or {}).get("clusterIPs") or ()
     return tuple(address for address in addresses if address != "None" and ":" not in address)
+
+
+def ready_addresses(endpoint_slice: Mapping[str, Any]) -> frozenset[str]:
+    """The addresses to which a live EndpointSlice leads clients."""
+    return frozenset(
+        address
+        for endpoint in endpoint_slice.get("endpoints") or ()
+        if endpoint["conditions"].get("ready")
+        for address in endpoint["addresses"]
+    )

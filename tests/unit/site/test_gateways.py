@@ -8,20 +8,22 @@ from typing import Any
 import pytest
 
 from littoral.api.assignment import Assignment
-from littoral.api.routing import GatewayConfig, ModelRoute
+from littoral.api.routing import GatewayConfig, GatewayStatus, HaproxyStatus, ModelDemand, ModelRoute
 from littoral.render.gateway import GatewaySettings
 from littoral.render.settings import ServerSettings
 from littoral.site.desired import ChildKey, desired_children
-from littoral.site.gateways import Gateways, gateway_config, gateway_endpoints
+from littoral.site.gateways import Gateways, gateway_config, gateway_endpoints, routed_models, serving_pods
 from littoral.site.views import PodView
 from tests.support.objects import assignment, server
 
+DIGITS = ("shop", "digits")
 SETTINGS = GatewaySettings(haproxy_image="haproxy:x", agent_image="littoral:x")
 NODES = {"edge-1": {"littoral.dev/pool": "edge"}, "edge-2": {"littoral.dev/pool": "edge"}, "cloud-1": {}}
 
 
 def gateways(**changes: Any) -> Gateways:
-    return Gateways(**{"settings": SETTINGS, "namespace": "littoral-system", "nodes": NODES} | changes)
+    usual = {"settings": SETTINGS, "namespace": "littoral-system", "nodes": NODES}
+    return Gateways(**usual | {"routed": {f"uid-of-{it}": [DIGITS] for it in ("g", "h")}} | changes)
 
 
 def route(name: str = "digits", **fields: Any) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def front(name: str = "g", **fields: Any) -> PodView:
 
 
 def config(it: Assignment, *others: Assignment, pods: Sequence[PodView] = (), **changes: Any) -> GatewayConfig:
-    return gateway_config(it, beside=[it, *others], pods=pods, gateways=gateways(**changes))
+    return gateway_config(it, places=serving_pods([it, *others], pods), gateways=gateways(**changes))
 
 
 def only(it: GatewayConfig) -> ModelRoute:
@@ -170,13 +172,51 @@ def test_the_revision_is_that_of_the_content_in_whatever_order_it_comes() -> Non
 )
 def test_clients_are_led_to_the_pods_of_a_gateway(pods: list[PodView], expected: list[tuple[str, bool, bool]]) -> None:
     got = gateway_endpoints(EDGE, pods=pods, gateways=gateways())
-    assert [(it.address, it.ready, it.ending) for it in got] == expected
+    assert [(it.address, it.ready, it.ending) for it in got.get(DIGITS, [])] == expected
+
+
+def test_clients_are_led_to_a_gateway_that_routes_their_model() -> None:
+    of = pool("edge", route("digits"), route("new"))
+    got = gateway_endpoints(of, pods=[front()], gateways=gateways())
+    assert {key: [it.ready for it in endpoints] for key, endpoints in got.items()} == {
+        ("shop", "digits"): [True],
+        ("shop", "new"): [False],
+    }
+
+
+def says(*models: str, ready: bool = True) -> GatewayStatus:
+    return GatewayStatus(
+        haproxy=HaproxyStatus(ready=ready), models=tuple(ModelDemand(namespace="shop", name=it) for it in models)
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "before", "led", "expected"),
+    [
+        pytest.param(says("a", "b"), ["a"], {}, {"a", "b"}, id="all that is wanted is in force"),
+        pytest.param(says("a", "b", ready=False), ["a"], {}, {"a"}, id="b is still to come"),
+        pytest.param(None, ["a"], {"b": "198.18.0.1"}, {"a"}, id="the agent is silent"),
+        pytest.param(None, None, {"a": "198.18.0.1", "b": "198.18.9.9"}, {"a"}, id="the operator has just started"),
+        pytest.param(None, None, {}, set(), id="the Pod has just started"),
+        pytest.param(says("a"), ["a", "b"], {}, {"a"}, id="b is no longer routed"),
+    ],
+)
+def test_a_pod_routes_what_its_agent_has_said_last(
+    said: GatewayStatus | None, before: list[str] | None, led: dict[str, str], expected: set[str]
+) -> None:
+    got = routed_models(
+        [front()],
+        statuses={} if said is None else {"uid-of-g": said},
+        before={} if before is None else {"uid-of-g": frozenset(("shop", it) for it in before)},
+        led={("shop", model): {address} for model, address in led.items()},
+    )
+    assert got == {"uid-of-g": {("shop", it) for it in expected}}
 
 
 @pytest.mark.parametrize(("nodes", "hinted"), [(1, 1), (8, 8), (9, 1)])
 def test_clients_on_the_pools_nodes_come_to_its_gateway(nodes: int, hinted: int) -> None:
     many = {f"edge-{index}": {"littoral.dev/pool": "edge"} for index in range(1, nodes + 1)} | {"cloud-1": {}}
-    (endpoint,) = gateway_endpoints(EDGE, pods=[front()], gateways=gateways(nodes=many))
+    (endpoint,) = gateway_endpoints(EDGE, pods=[front()], gateways=gateways(nodes=many))[DIGITS]
     assert "edge-1" in endpoint.for_nodes
     assert len(endpoint.for_nodes) == hinted
 
