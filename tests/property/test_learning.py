@@ -13,11 +13,11 @@ from littoral.api.assignment import Assignment
 from littoral.core.capacity import BatchTime
 from littoral.core.learning import Inputs, Learner, LearnerTuning
 from littoral.core.learning.demand import IDLE
-from littoral.core.planner import build_problem, plan
+from littoral.core.planner import Tuning, build_problem, plan
 from littoral.core.world import ModelKey, World
 from tests.support.loop import Loop
 from tests.support.objects import DIGEST, model, node, pool, slo, variant
-from tests.support.sites import rate, reporting, said
+from tests.support.sites import rate, reporting, said, with_gateway
 
 DIGITS, OCR = ModelKey("shop", "digits"), ModelKey("shop", "ocr")
 GPU = variant("trt", accelerator="nvidia-gpu", backend="tensorrt")
@@ -71,7 +71,7 @@ def measurements(draw: st.DrawFn) -> dict[str, Any]:
 @st.composite
 def fleets(draw: st.DrawFn) -> list[Assignment]:
     """Assignments of some pools, with whatever their sites say of two Models, one of which may be gone."""
-    return [
+    found = [
         reporting(
             name,
             *(
@@ -88,6 +88,19 @@ def fleets(draw: st.DrawFn) -> list[Assignment]:
             tier="cloud" if name == "cloud" else "edge",
         )
         for name in draw(st.lists(st.sampled_from(("cloud", "edge", "lost", "there")), unique=True))
+    ]
+    counted = st.dictionaries(st.sampled_from(("digits", "gone", "ocr")), decimals.map(lambda it: {"arrived": it}))
+    return [
+        with_gateway(
+            it,
+            routed=("digits", "gone", "ocr"),
+            readyReplicas=draw(st.integers(0, 1)),
+            round_trips=draw(st.dictionaries(st.sampled_from(("cloud", "edge", "lost")), durations)),
+            **draw(counted),
+        )
+        if draw(st.booleans())
+        else it
+        for it in found
     ]
 
 
@@ -179,11 +192,15 @@ def _problem(world: World, told: Inputs, fleet: list[Assignment]) -> Any:
         memory=told.memory,
         ages=told.ages,
         broken=told.broken,
+        round_trips=told.round_trips,
         assignments=fleet,
+        tuning=Tuning(gateways=True),
     )
 
 
-def loop(*, gpu: bool = False, bound: str | None = "100ms", after: float | None = None) -> Loop:
+def loop(
+    *, gpu: bool = False, bound: str | None = "100ms", after: float | None = None, tuning: Tuning | None = None
+) -> Loop:
     """Two sites and a cloud, with two Models on servers that they share."""
     variants = [GPU, CPU] if gpu else [CPU]
     device: dict[str, Any] = (
@@ -200,7 +217,7 @@ def loop(*, gpu: bool = False, bound: str | None = "100ms", after: float | None 
             node("c", pool="cloud", cpu=64.0, memory=128 * 2.0**30),
         ),
     )
-    return Loop(world, truth=TRUTH, learner=Learner(LearnerTuning(scale_to_zero_after=after)))
+    return Loop(world, truth=TRUTH, learner=Learner(LearnerTuning(scale_to_zero_after=after)), tuning=tuning)
 
 
 class TestLoop:
@@ -221,6 +238,18 @@ class TestLoop:
         there.tick(220)
         at_rest = there.specs()
         for _ in range(70):
+            there.tick()
+            assert there.specs() == at_rest
+            assert set(there.lost.values()) == {0.0}
+
+    @pytest.mark.parametrize("load", [3.0, 150.0, 700.0, 3000.0])
+    def test_with_gateways_a_steady_load_rewrites_no_assignment(self, load: float) -> None:
+        there = loop(tuning=Tuning(gateways=True, standby=True))
+        there.demand = {(DIGITS, "here"): load, (DIGITS, "there"): load / 4, (OCR, "here"): load / 10}
+        there.tick(220)
+        at_rest = there.specs()
+        assert {pool: len(spec.routes) for pool, spec in at_rest.items()} == {"here": 2, "there": 2, "cloud": 2}
+        for _ in range(50):
             there.tick()
             assert there.specs() == at_rest
             assert set(there.lost.values()) == {0.0}

@@ -145,7 +145,7 @@ def problems(draw: st.DrawFn) -> tuple[World, Demand, Rates, Tuning]:
         for p in world.pools
         if draw(st.integers(0, 3))
     }
-    return world, demand, rates, Tuning(whole=draw(st.sampled_from((0, 60))))
+    return world, demand, rates, Tuning(whole=draw(st.sampled_from((0, 60))), gateways=draw(st.booleans()))
 
 
 def solved(found: tuple[World, Demand, Rates, Tuning]) -> tuple[Problem, Plan]:
@@ -238,6 +238,32 @@ def what_must_stay_at_its_site_stays(world: World, problem: Problem, decided: Pl
         if flow.site is not None and problem.models[flow.model].stays(flow.site):
             there = problem.pools[flow.pool]
             assert (there.site, there.shared) == (flow.site, False)
+
+
+def gateways_route_what_may_come_and_nothing_leaves_that_must_stay(
+    world: World, problem: Problem, decided: Plan
+) -> None:
+    loaded = {
+        (ModelKey(server.namespace, served.name), name)
+        for name, spec in decided.assignments.items()
+        for server in spec.servers
+        for served in server.models
+    }
+    for name, spec in decided.assignments.items():
+        there = problem.pools[name]
+        routed = {ModelKey(route.namespace, route.name): route for route in spec.routes}
+        assert problem.tuning.gateways or not routed
+        assert there.nodes or not routed
+        if problem.tuning.gateways:
+            assert {key for key, where in loaded if where == name} <= routed.keys()
+            served = {flow.model for flow in decided.flows if there.site is not None and flow.site == there.site}
+            assert not there.nodes or served <= routed.keys()
+        # Valid by the API's own rules, as a server would check them.
+        assert AssignmentSpec.parse(spec.dump()) == spec
+        for key, route in routed.items():
+            assert {(key, target.pool) for target in route.next} <= loaded - {(key, name)}
+            if problem.models[key].stays(there.site):
+                assert route.next == ()
 
 
 def bounds_on_replicas_are_kept(world: World, problem: Problem, decided: Plan) -> None:
@@ -528,6 +554,7 @@ SOUND = (
     demand_is_served_or_not_and_nothing_else,
     flows_go_where_the_model_is_loaded,
     what_must_stay_at_its_site_stays,
+    gateways_route_what_may_come_and_nothing_leaves_that_must_stay,
     bounds_on_replicas_are_kept,
     the_least_replicas_are_there_or_it_is_said,
     the_price_is_never_below_the_bound,

@@ -21,11 +21,13 @@ from littoral.api.assignment import (
 )
 from littoral.api.measurement import ModelMeasurement
 from littoral.api.nodepool import Tier
+from littoral.api.quantity import format_decimal, format_duration
+from littoral.api.routes import GatewayReport, RoundTrip, RouteReport
 from littoral.api.serving import ModelState, ServedModel
 from littoral.core.capacity import BatchTime, Measured, latency
 from littoral.core.learning import Learner
 from littoral.core.plan import Plan
-from littoral.core.planner import Memo, Problem, build_problem, plan
+from littoral.core.planner import Memo, Problem, Tuning, build_problem, plan
 from littoral.core.staging import stage
 from littoral.core.world import ModelKey, World, key_of
 from littoral.site.telemetry.figures import Figures, patience, write
@@ -56,9 +58,18 @@ class Loop:
     Args:
         truth: how long batches of each variant take, by its name.
         starting: ticks until a Pod runs; a Model takes one more to load.
+        tuning: of the planner. With gateways, they count what arrives at the pools of sites, and how far the cloud is.
     """
 
-    def __init__(self, world: World, *, truth: Mapping[str, BatchTime], learner: Learner, starting: int = 2) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        truth: Mapping[str, BatchTime],
+        learner: Learner,
+        starting: int = 2,
+        tuning: Tuning | None = None,
+    ) -> None:
         self.world = world
         self.learner = learner
         self.demand: dict[tuple[ModelKey, str], float] = {}
@@ -68,6 +79,7 @@ class Loop:
         self.decided: Plan | None = None
         self._truth = truth
         self._starting = starting
+        self._tuning = tuning or Tuning()
         self._draw = random.Random(11)
         self._memo = Memo()
         self._problem: Problem | None = None
@@ -108,7 +120,9 @@ class Loop:
             memory=told.memory,
             ages=told.ages,
             broken=told.broken,
+            round_trips=told.round_trips,
             assignments=current,
+            tuning=self._tuning,
             before=self._problem,
         )
         self.decided = plan(self._problem, memo=self._memo)
@@ -124,7 +138,33 @@ class Loop:
         arriving = self._arrivals(ready)
         for name, assignment in self.assignments.items():
             reports = tuple(self._report(name, server, ready, arriving) for server in assignment.spec.servers)
-            self.assignments[name] = assignment.model_copy(update={"status": AssignmentStatus(servers=reports)})
+            status = AssignmentStatus(servers=reports, gateway=self._gateway(assignment))
+            self.assignments[name] = assignment.model_copy(update={"status": status})
+
+    def _gateway(self, assignment: Assignment) -> GatewayReport | None:
+        """What the gateway of a pool has counted within the last minute, with the noise of Poisson arrivals."""
+        spec = assignment.spec
+        if not spec.routes:
+            return None
+        rates = {key: rate for (key, site), rate in self.demand.items() if spec.tier == Tier.EDGE and site == spec.site}
+        return GatewayReport(
+            replicas=1,
+            ready_replicas=1,
+            routes=tuple(
+                RouteReport(
+                    namespace=route.namespace,
+                    name=route.name,
+                    arrived=format_decimal(self._poisson(WINDOW * rates[key]) / WINDOW, places=2),
+                )
+                for route in spec.routes
+                if (key := ModelKey(route.namespace, route.name)) in rates
+            ),
+            round_trips=tuple(
+                RoundTrip(pool=pool.name, time=format_duration(round(self._draw.uniform(0.018, 0.022), 4)))
+                for pool in self.world.pools
+                if pool.spec.tier == Tier.CLOUD and pool.name != assignment.name
+            ),
+        )
 
     def _advance(self) -> dict[_Seat, int]:
         """Replicas that answer, of each Model on each server."""

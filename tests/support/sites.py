@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from littoral.api.assignment import Assignment
@@ -49,6 +49,27 @@ def with_servers(
         "servers": servers,
     } | ({"site": pool} if tier == "edge" else {})
     return assignment(pool, spec=spec, status={"observedGeneration": 3, "servers": reports})
+
+
+def with_gateway(
+    it: Assignment, *, routed: Sequence[str] = ("digits",), round_trips: Mapping[str, str] | None = None, **report: Any
+) -> Assignment:
+    """The Assignment of a pool with a gateway that is Ready.
+
+    Args:
+        routed: names of the Models that it routes.
+        round_trips: by pool.
+        report: requests/s that were counted, by Model; or other fields of the report.
+    """
+    routes = [{"namespace": "shop", "name": name} for name in routed]
+    counted = [{"namespace": "shop", "name": n, **c} for n, c in report.items() if isinstance(c, Mapping)]
+    trips = [{"pool": pool, "time": time} for pool, time in (round_trips or {}).items()]
+    gateway = {"replicas": 1, "readyReplicas": 1, "routes": counted, "roundTrips": trips}
+    gateway |= {name: value for name, value in report.items() if not isinstance(value, Mapping)}
+    body = it.dump()
+    return Assignment.parse(
+        body | {"spec": body["spec"] | {"routes": routes}, "status": body.get("status", {}) | {"gateway": gateway}}
+    )
 
 
 def rate(value: float, **fields: Any) -> dict[str, Any]:

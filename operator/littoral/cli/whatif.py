@@ -77,7 +77,8 @@ def solve(it: Surroundings) -> Plan:
         rates=inputs.rates,
         memory=inputs.memory,
         assignments=assignments,
-        tuning=Tuning(standby=True),
+        round_trips=inputs.round_trips,
+        tuning=Tuning(standby=True, gateways=any(assignment.spec.routes for assignment in assignments)),
     )
     return plan(problem)
 

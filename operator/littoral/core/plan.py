@@ -105,6 +105,7 @@ class Plan:
         price: of all replicas for an hour.
         loading: what it costs that Models are loaded where they are, in the same currency.
         bound: no plan that serves as much has a lower sum of price and loading.
+        routed: whether the assignments have routes for gateways.
     """
 
     assignments: Mapping[str, AssignmentSpec]
@@ -113,6 +114,7 @@ class Plan:
     price: float = 0.0
     loading: float = 0.0
     bound: float = 0.0
+    routed: bool = False
 
     @property
     def cost(self) -> float:

@@ -15,6 +15,7 @@ from typing import Final
 from littoral.api.assignment import Assignment, AssignmentSpec, Server, ServerReport
 from littoral.api.serving import ServedModel
 from littoral.core.plan import Decision, Plan, Reason
+from littoral.core.rerouting import rerouted
 from littoral.core.world import ModelKey
 
 # Where a Model may not run, it stops at once: data that must not leave its site is not sent on for convenience.
@@ -62,12 +63,16 @@ def stage(planned: Plan, *, current: Mapping[str, Assignment]) -> dict[str, Assi
         elif pool in leaving:
             serving = _serving(planned, leaving, current=current)
             leaving[pool] = _without_one(leaving[pool], planned, pool=pool, blocked=blocked, serving=serving)
-    return {
+    staged = {
         pool: _with(spec, leaving.get(pool, ()), replicas=replicas.get(pool, {}))
         if pool in leaving or pool in replicas
         else spec
         for pool, spec in planned.assignments.items()
     }
+    if not planned.routed:
+        return staged
+    seats = {(pool, server.namespace, model.name) for pool, them in leaving.items() for server, model in them}
+    return rerouted(staged, seats=seats, current=current)
 
 
 def _replicas(planned: Plan, *, current: Mapping[str, Assignment]) -> dict[str, dict[tuple[str, str], int]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
 from littoral.api.latencyslo import LatencySLO
 from littoral.api.model import Model
-from littoral.api.nodepool import NodePool
+from littoral.api.nodepool import NodePool, Tier
+from littoral.api.quantity import format_duration
 from littoral.core.hardware import Device, DeviceTable, Node, default_device_table
 
 
@@ -35,6 +36,16 @@ class World:
     pools: tuple[NodePool, ...] = ()
     nodes: tuple[Node, ...] = ()
     devices: DeviceTable = field(default_factory=default_device_table)
+
+    def measured(self, round_trips: Mapping[tuple[str, str], float]) -> World:
+        """The same with round trips as they were measured, in seconds by the names of two pools.
+
+        Another edge is a way out only where a NodePool names it: that it is near opens no way there.
+        """
+        if not round_trips:
+            return self
+        shared = {pool.name for pool in self.pools if pool.spec.tier == Tier.CLOUD}
+        return replace(self, pools=tuple(_measured(pool, round_trips, shared=shared) for pool in self.pools))
 
     @cached_property
     def slos_by_model(self) -> dict[ModelKey, tuple[LatencySLO, ...]]:
@@ -64,6 +75,19 @@ class World:
             )
             for name, nodes in self.nodes_by_pool.items()
         }
+
+
+def _measured(pool: NodePool, round_trips: Mapping[tuple[str, str], float], *, shared: set[str]) -> NodePool:
+    stated = pool.spec.network.round_trip
+    found = {
+        other: format_duration(seconds)
+        for (mine, other), seconds in sorted(round_trips.items())
+        if mine == pool.name and other != mine and (other in stated or other in shared)
+    }
+    if not found:
+        return pool
+    network = pool.spec.network.model_copy(update={"round_trip": {**stated, **found}})
+    return pool.model_copy(update={"spec": pool.spec.model_copy(update={"network": network})})
 
 
 def key_of(model: Model) -> ModelKey:

@@ -130,6 +130,7 @@ class Reconciler:
             assignments=assignments,
             ages=inputs.ages,
             broken=inputs.broken,
+            round_trips=inputs.round_trips,
             tuning=self._tuning,
             before=self._problem,
         )

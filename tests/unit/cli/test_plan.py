@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from littoral.cli.difference import Change, Difference, difference
 from littoral.cli.main import main
 from littoral.cli.plan_text import as_text
-from littoral.cli.whatif import key_from
+from littoral.cli.whatif import key_from, solve
 from littoral.cli.worlds import ObjectKey, overlay, surroundings, trimmed
 from littoral.core.hardware import default_device_table
 from littoral.core.plan import Decision, Plan
@@ -138,6 +138,25 @@ def test_a_snapshot_s_assignments_tell_what_runs(tmp_path: Path) -> None:
     assert [(it["name"], it["change"], it["message"]) for it in said["models"]] == [
         ("gone", "goes", "the Model is gone")
     ]
+
+
+def test_gateways_are_part_of_a_world_whose_assignments_have_routes() -> None:
+    """Measured round trips count, and routes alone are no difference."""
+    routes = [{"namespace": "shop", "name": "digits", "next": []}]
+    trips = {"roundTrips": [{"pool": "cloud", "time": "3s"}]}
+    served = assignment_object(server("digits"))
+    served["spec"]["routes"], served["status"] = routes, {"gateway": trips}
+    named = pool_object(network={"roundTrip": {"cloud": "10ms"}})
+    objects = [model_object(), named, pool_object("cloud", tier="cloud"), node_object(), served]
+    there = surroundings([trimmed(body) for body in objects], devices=default_device_table())
+    decided = solve(there)
+    assert decided.routed
+    assert [it.name for it in decided.assignments["edge"].routes] == ["digits"]
+    before = {pool: it.spec for pool, it in there.assignments.items()}
+    assert [move.model for move in difference(before, decided).moves] == []
+    served["spec"]["routes"] = []
+    there = surroundings([trimmed(body) for body in objects], devices=default_device_table())
+    assert not solve(there).routed
 
 
 def test_standard_input_and_other_kinds(world: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from littoral.api.assignment import Assignment
-from littoral.core.planner import RateKey, Speed
+from littoral.api.routes import Route
+from littoral.core.planner import RateKey, Speed, Tuning
 from littoral.core.staging import stage
 from littoral.core.world import ModelKey, World
 from tests.support.objects import DIGEST, assignment, model, node, pool, server, slo, variant
@@ -154,3 +156,49 @@ def test_replicas_stay_until_what_takes_their_load_over_serves(ready: list[str],
     cloud = running("cloud", server("digits", pool="cloud"), ready=ready)
     now = stage(decided, current={"edge": edge, "cloud": cloud})
     assert [it.replicas for it in now["edge"].servers] == [replicas]
+
+
+class TestRoutes:
+    """Gateways go on sending requests to where a Model goes on serving."""
+
+    WORLD = World(
+        models=(model(variants=[CPU]),),
+        pools=(pool("here"), pool("east", tier="cloud"), pool("west", tier="cloud")),
+        nodes=(node("h", pool="here", cpu=0.1), node("w", pool="west")),
+    )
+
+    def staged(self, *current: Assignment, world: World = WORLD, gateways: bool = True) -> dict[str, list[str]]:
+        """pool -> the other pools of its route; pools without one are left out."""
+        decided = planned(world, tuning=Tuning(gateways=gateways))
+        specs = stage(decided, current={each.name: each for each in current})
+        return {name: [t.pool for r in spec.routes for t in r.next] for name, spec in specs.items() if spec.routes}
+
+    def current(self, *, ready: Sequence[str] = ()) -> list[Assignment]:
+        """The Model serves in the east, and is to do so in the west, since the east has lost its nodes."""
+        routed = {"namespace": "shop", "name": "digits", "next": [{"pool": "east"}]}
+        here = assignment("here")
+        route = here.spec.model_copy(update={"routes": (Route.parse(routed),)})
+        east = running("east", server("digits", pool="east"), ready=["triton-east-cpu"])
+        west = running("west", server("digits", pool="west"), ready=ready)
+        return [here.model_copy(update={"spec": route}), east, west]
+
+    def test_the_old_way_stays_beside_the_new_one_until_that_serves(self) -> None:
+        assert self.staged(*self.current())["here"] == ["east", "west"]
+        assert self.staged(*self.current(ready=["triton-west-cpu"]))["here"] == ["west"]
+
+    def test_without_gateways_no_route_comes_back(self) -> None:
+        assert self.staged(*self.current(), gateways=False) == {}
+
+    def test_a_way_that_never_was_is_none(self) -> None:
+        _, east, west = self.current()
+        assert self.staged(assignment("here"), east, west)["here"] == ["west"]
+
+    def test_data_that_must_stay_does_not_leave_on_the_way(self) -> None:
+        stays = replace(self.WORLD, slos=(slo(overflow="Never", sites={"matchNames": ["here"]}), slo()))
+        assert self.staged(*self.current(), world=stays)["here"] == []
+
+    def test_a_model_without_a_place_is_still_known_where_it_serves(self) -> None:
+        nowhere = replace(self.WORLD, nodes=(node("h", pool="here", cpu=0.1),))
+        here, east, _ = self.current()
+        ways = self.staged(here, east, world=nowhere)
+        assert ways["here"] == ["east"]

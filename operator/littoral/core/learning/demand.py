@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any, Final
 
 from littoral.api.quantity import parse_duration
@@ -59,13 +59,14 @@ class Demand:
         self._sites: dict[ModelKey, set[str]] = defaultdict(set)
         self._sticky: Sticky[Pair] = Sticky(rise=0.0, fall=0.15)
 
-    def observe(self, found: Iterable[Report], *, now: float) -> None:
+    def observe(self, found: Iterable[Report], *, now: float, arrived: Mapping[Pair, float] | None = None) -> None:
         """Take one reading.
 
         Args:
+            arrived: requests/s that gateways have counted.
             now: seconds since the epoch.
         """
-        for pair, rate in self._rates(found).items():
+        for pair, rate in self._rates(found, arrived or {}).items():
             before = self._read_at.get(pair)
             elapsed = _FIRST if before is None or not 0 <= now - before <= _LONGEST else now - before
             if elapsed < _SHORTEST:
@@ -136,20 +137,28 @@ class Demand:
             if site:
                 self._sites[pair[0]].add(site)
 
-    def _rates(self, found: Iterable[Report]) -> dict[Pair, float]:
-        """Requests per second of each pair, as servers count them.
+    def _rates(self, found: Iterable[Report], arrived: Mapping[Pair, float]) -> dict[Pair, float]:
+        """Requests per second of each pair, as gateways count them, else as servers do.
+
+        What a gateway has counted at a site is all that arrives there: its servers' counters have what other sites sent
+        there, too. So have those of shared pools, which therefore say nothing of a Model that any gateway routes.
 
         Without a gateway nobody knows where a request to a shared pool came from. It is taken to come first from sites
         where the Model has no servers now, up to what arrived there lately; the rest, from all its sites in proportion
         to what arrives, or did; and from no site where nothing ever arrived at one. A site that gets servers for what
         was not its own soon shows so.
         """
+        gated = {key for key, _ in arrived}
         near: dict[ModelKey, dict[str, float]] = defaultdict(dict)
         far: dict[ModelKey, float] = {}
+        there: set[Pair] = set()
         for report in found:
+            there.add((report.place.model, report.site))
             if (rate := report.rate) is None:
                 continue
             key = report.place.model
+            if (key, report.site) in arrived or (report.site is None and key in gated):
+                continue
             if report.site is None:
                 far[key] = far.get(key, 0.0) + rate
             else:
@@ -171,7 +180,23 @@ class Demand:
                 rates[key, None] = rate
             if (key, None) in self._series:
                 rates.setdefault((key, None), 0.0)
+        rates |= self._counted(arrived, there)
+        # What was taken to come from no site, before there was a gateway, was counted at a site since.
+        rates |= {(key, None): 0.0 for key in gated if (key, None) in self._series and (key, None) not in rates}
         return rates
+
+    def _counted(self, arrived: Mapping[Pair, float], there: Set[Pair]) -> Iterator[tuple[Pair, float]]:
+        """What gateways have counted, without those that wait in vain: that a Model is routed somewhere, and nobody has
+        ever asked there, is no reason to be ready there.
+
+        Args:
+            there: where Models are.
+        """
+        at_sites = {key for key, site in there if site is not None}
+        for pair, rate in arrived.items():
+            known = rate > 0 or pair in self._series
+            if known or (pair in there and (pair[1] is not None or pair[0] not in at_sites)):
+                yield pair, rate
 
     def _recent(self, key: ModelKey, site: str) -> float:
         """Requests per second that arrived there lately; 0 where nobody asks any more."""

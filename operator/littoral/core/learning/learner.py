@@ -10,6 +10,7 @@ from typing import Any
 from littoral.api.assignment import Assignment
 from littoral.api.quantity import parse_quantity
 from littoral.core.learning.demand import Demand, Pair
+from littoral.core.learning.gateways import RoundTrips, Way, arrivals
 from littoral.core.learning.places import Ages, Failures, ServerKey
 from littoral.core.learning.reports import Report, reports
 from littoral.core.learning.speed import Speeds
@@ -40,6 +41,7 @@ class Inputs:
     memory: Mapping[tuple[ModelKey, str], float] = field(default_factory=dict)
     ages: Mapping[ServerKey, float] = field(default_factory=dict)
     broken: frozenset[tuple[ModelKey, str, str]] = frozenset()
+    round_trips: Mapping[Way, float] = field(default_factory=dict)
 
 
 class Learner:
@@ -51,6 +53,7 @@ class Learner:
         self._speeds = Speeds()
         self._ages = Ages()
         self._failures = Failures()
+        self._round_trips = RoundTrips()
 
     def learn(self, world: World, assignments: Sequence[Assignment], *, now: float) -> Inputs:
         """Take in what sites report now, and say what the planner should know.
@@ -59,7 +62,10 @@ class Learner:
             now: seconds since the epoch. It may jump.
         """
         found = tuple(reports(assignments))
-        self._demand.observe(found, now=now)
+        self._demand.observe(found, now=now, arrived=arrivals(assignments))
+        self._round_trips.observe(assignments, now=now)
+        trips = self._round_trips.ask(world)
+        world = world.measured(trips)
         self._speeds.observe(world, found, now=now)
         self._ages.observe(assignments, now=now)
         self._failures.observe(found, now=now)
@@ -69,6 +75,7 @@ class Learner:
             memory=_memory(found),
             ages=self._ages.ask(now=now),
             broken=self._failures.ask(world, now=now),
+            round_trips=trips,
         )
 
     def dump(self) -> str:

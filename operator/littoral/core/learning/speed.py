@@ -309,11 +309,13 @@ class Speeds:
 
 def _calculate(batch_time: BatchTime, *, max_batch: int, factor: float, bound: Bound | None) -> Speed:
     saturation = batch_time.throughput(max_batch)
+    # Batch times were measured, so no replica does more; where requests take longer than they say, it does less.
+    full = saturation / max(1.0, factor)
     if bound is None:
-        return Speed(rate=downwards(UNBOUND * saturation), saturation=saturation)
+        return Speed(rate=downwards(UNBOUND * saturation), saturation=saturation, full=full)
     least = factor * latency(batch_time=batch_time, max_batch=max_batch, rate=0.0, percentile=bound.percentile)
     if bound.budget <= 0:
-        return Speed(rate=0.0, saturation=saturation, latency=least + bound.trip)
+        return Speed(rate=0.0, saturation=saturation, latency=least + bound.trip, full=full)
     budget = bound.budget / factor
     rate = max_rate(batch_time=batch_time, max_batch=max_batch, percentile=bound.percentile, budget=budget)
     return Speed(
@@ -321,6 +323,7 @@ def _calculate(batch_time: BatchTime, *, max_batch: int, factor: float, bound: B
         saturation=saturation,
         latency=least + bound.trip,
         service=Service(batch_time=batch_time, max_batch=max_batch, percentile=bound.percentile, budget=budget),
+        full=full,
     )
 
 

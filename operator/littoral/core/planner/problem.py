@@ -57,12 +57,15 @@ class Speed(NamedTuple):
         latency: the least that the percentile can be, in seconds, round trip included; None while unknown.
         service: what tells whether the Model still keeps its SLO beside others on one server; without it, servers are
             shared by adding up rate / highest rate, which is optimistic (docs/capacity.md).
+        full: requests/s that one replica answers while it always has full batches, as far as that goes together with
+            the latencies that were measured; None where only `saturation` is known.
     """
 
     rate: float
     saturation: float = 0.0
     latency: float | None = None
     service: Service | None = None
+    full: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,7 @@ class Tuning:
         scale_down_after: seconds that must have passed since a server last changed before it shrinks.
         standby: whether a Model with a LatencySLO that allows overflow keeps a replica in a shared pool, for what its
             sites cannot serve in time.
+        gateways: whether pools have gateways, so that plans have routes for them.
         whole: most demands that are planned jointly with the shared pools, which is exact; more are planned apart.
         retries: most attempts for each part at serving what did not fit.
         savings: most attempts for each part at the same with one replica less; more than a few hardly find any.
@@ -101,6 +105,7 @@ class Tuning:
     hysteresis: float = 0.05
     scale_down_after: float = 300.0
     standby: bool = False
+    gateways: bool = False
     whole: int = 60
     retries: int = 24
     savings: int = 4
@@ -221,6 +226,7 @@ def build_problem(
     ages: Mapping[tuple[str, str, str], float] | None = None,
     memory: Mapping[tuple[ModelKey, str], float] | None = None,
     broken: frozenset[tuple[ModelKey, str, str]] = frozenset(),
+    round_trips: Mapping[tuple[str, str], float] | None = None,
     tuning: Tuning | None = None,
     before: Problem | None = None,
 ) -> Problem:
@@ -232,9 +238,11 @@ def build_problem(
         assignments: what runs now.
         ages: seconds since a server last changed, by (pool, namespace, name); absent means long ago.
         memory: measured bytes, by (Model, variant).
+        round_trips: measured seconds from one pool to another, by their names; they outrank what NodePools state.
         before: an earlier problem; what did not change since is taken from it. It changes the time, not the result.
     """
     tuning = tuning or Tuning()
+    world = world.measured(round_trips or {})
     measured: dict[ModelKey, dict[str, float]] = defaultdict(dict)
     for (key, variant), size in (memory or {}).items():
         if math.isfinite(size) and size >= 0:

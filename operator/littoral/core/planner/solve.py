@@ -20,6 +20,7 @@ from littoral.core.planner.explain import Decisions
 from littoral.core.planner.facts import PoolFacts
 from littoral.core.planner.outcome import Outcome, full
 from littoral.core.planner.problem import Problem
+from littoral.core.planner.routes import routes
 from littoral.core.planner.search import Hurry, never, solve
 from littoral.core.planner.yard import Yard
 from littoral.core.world import ModelKey
@@ -73,6 +74,12 @@ def plan(problem: Problem, *, memo: Memo | None = None, hurry: Hurry = never) ->
     drafts = [draft for part in solved for draft in part.outcome.drafts]
     flows = tuple(flow for part in solved for flow in part.flows)
     assignments = render(problem, drafts, fleet=memo.fleet)
+    if problem.tuning.gateways:
+        ways = routes(problem, placed=memo.fleet.placed, flows=flows)
+        assignments = {
+            name: spec.model_copy(update={"routes": ways[name]}) if ways.get(name) else spec
+            for name, spec in assignments.items()
+        }
     return Plan(
         assignments=assignments,
         decisions=Decisions(problem, demands=found, placed=tuple(memo.fleet.placed), flows=flows),
@@ -80,6 +87,7 @@ def plan(problem: Problem, *, memo: Memo | None = None, hurry: Hurry = never) ->
         price=sum(draft.price * draft.replicas for draft in drafts),
         loading=sum(part.outcome.near_loading for part in solved),
         bound=bound,
+        routed=problem.tuning.gateways,
     )
 
 
