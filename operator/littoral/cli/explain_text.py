@@ -60,6 +60,8 @@ def as_text(it: Explanation, *, wide: bool, now: datetime, width: int | None, zo
         blocks.append(_block("Why not there", table(["POOL", "VARIANT", "REASON", ""], rows, indent=2, width=width)))
     number = f"{status.replicas} replica{'' if status.replicas == 1 else 's'}"
     blocks.append(_block(f"Why {number}", "\n".join(_sentence(text, width=width) for text in it.why_so_many())))
+    if it.gateways:
+        blocks.append(_block("Gateways", _gateways(it, width=width)))
     blocks.append(_block("Pools", _pools(it, width=width)))
     if wide:
         blocks.append(_block("Variants", _variants(model, width=width)))
@@ -126,6 +128,27 @@ def _measured(placement: Placement, found: Load) -> list[str]:
         "" if found.p99 is None else milliseconds(found.p99),
         ABSENT if found.budget is None else milliseconds(found.budget.seconds),
     ]
+
+
+def _gateways(it: Explanation, *, width: int | None) -> str:
+    """What arrives where, and what of it leaves or is refused."""
+    rows = [
+        [
+            pool,
+            f"{counted.arrived:.3g}/s",
+            f"{counted.spilled:.3g}/s",
+            _lost(counted.refused),
+            _lost(counted.failed),
+            ABSENT if counted.p99 is None else milliseconds(counted.p99),
+        ]
+        for pool, counted in it.gateways.items()
+    ]
+    return table(["POOL", "ARRIVED", "SPILLED", "REFUSED", "FAILED", "P99"], rows, indent=2, width=width)
+
+
+def _lost(rate: float) -> str:
+    """Requests/s that got no answer: whatever they are, they are too many."""
+    return style.bad(f"{rate:.3g}/s") if rate > 0 else "0/s"
 
 
 def _pools(it: Explanation, *, width: int | None) -> str:

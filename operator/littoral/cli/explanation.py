@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from littoral.api import Assignment, LatencySLO, Model, NodePool
 from littoral.api.conditions import READY, is_true
 from littoral.api.model import Placement, SiteDemand
 from littoral.cli.advice import first_steps, headline, outdated
-from littoral.cli.measured import Load, load, report_of, said_of, strictest
+from littoral.cli.measured import Arrivals, Load, arrivals, load, report_of, said_of, strictest
 from littoral.core.learning.demand import IDLE
 
 _SITES_MOST: Final = 5
@@ -38,6 +38,13 @@ class Explanation:
         )
         budget = strictest(self.slos, site=placement.site)
         return load(said_of(report, model=self.model.name), budget=budget)
+
+    @property
+    def gateways(self) -> Mapping[str, Arrivals]:
+        """What gateways have counted of the Model, by pool."""
+        namespace, name = self.model.namespace or "", self.model.name
+        found = {pool: arrivals(it, namespace=namespace, model=name) for pool, it in sorted(self.assignments.items())}
+        return {pool: counted for pool, counted in found.items() if counted is not None}
 
     def why_so_many(self) -> tuple[str, ...]:
         """Why it has as many replicas as it has, in sentences."""
@@ -111,6 +118,7 @@ def as_json(it: Explanation) -> dict[str, Any]:
         },
         "slos": [{"name": slo.name} | slo.spec.dump() for slo in it.slos],
         "placements": [placement.dump() | {"measured": _load(it.load(placement))} for placement in status.placements],
+        "gateways": [{"pool": pool} | asdict(counted) for pool, counted in it.gateways.items()],
         "rejections": [rejection.dump() for rejection in status.rejections],
         "pools": None
         if it.pools is None

@@ -41,6 +41,36 @@ class Load:
     headroom: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrivals:
+    """What became of a Model's requests at a pool's gateway, in requests/s within the last minute.
+
+    Attributes:
+        p99: seconds, over all answers; None without any.
+    """
+
+    arrived: float = 0.0
+    spilled: float = 0.0
+    refused: float = 0.0
+    failed: float = 0.0
+    p99: float | None = None
+
+
+def arrivals(assignment: Assignment | None, *, namespace: str, model: str) -> Arrivals | None:
+    """What a pool's gateway has counted of a Model; None where there is no gateway that routes it."""
+    gateway = assignment.status.gateway if assignment is not None else None
+    if assignment is None or gateway is None:
+        return None
+    for said in gateway.routes:
+        if (said.namespace, said.name) == (namespace, model):
+            rates = (float(text) for text in (said.arrived, said.spilled, said.refused, said.failed))
+            arrived, spilled, refused, failed = rates
+            p99 = None if said.p99 is None else parse_duration(said.p99)
+            return Arrivals(arrived=arrived, spilled=spilled, refused=refused, failed=failed, p99=p99)
+    routed = any((route.namespace, route.name) == (namespace, model) for route in assignment.spec.routes)
+    return Arrivals() if routed else None
+
+
 def strictest(slos: Iterable[LatencySLO], *, site: str | None) -> Budget | None:
     """The budget that a Model has at a site; `site` is None for a pool without one, which serves all sites."""
     budgets = [

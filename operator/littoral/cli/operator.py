@@ -133,7 +133,7 @@ def operator(
         metrics_port=metrics_port,
         device_table=device_table,
         learning=LearnerTuning(quantile=forecast_quantile, scale_to_zero_after=scale_to_zero_after or None),
-        planning=Tuning(scale_down_after=scale_down_after, standby=standby),
+        planning=Tuning(scale_down_after=scale_down_after, standby=standby, gateways=gateway),
         gateways=GatewaySettings(
             haproxy_image=gateway_image,
             agent_image=agent_image,

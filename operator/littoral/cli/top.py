@@ -40,7 +40,8 @@ def top(access: Access, what: str, all_namespaces: bool, watch: bool, interval: 
 
     RATE is in requests per second over the last minute. BUDGET is the latency of the strictest LatencySLO of the place;
     HEADROOM is the share of it that the measured percentile leaves: below 0% the SLO is not kept. A dash stands for
-    what nobody has measured yet, or what you may not read (Assignments are cluster-scoped).
+    what nobody has measured yet, or what you may not read (Assignments are cluster-scoped). Where there are gateways,
+    SPILLED is what a pool's gateway sends to other pools, and REFUSED what it answers with 503.
 
     \b
     Examples:

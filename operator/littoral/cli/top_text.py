@@ -11,7 +11,7 @@ from littoral.api.assignment import ServerReport
 from littoral.api.quantity import format_quantity, parse_quantity
 from littoral.cli import style
 from littoral.cli.advice import headline
-from littoral.cli.measured import Budget, Load, load, report_of, said_of, strictest
+from littoral.cli.measured import Budget, Load, arrivals, load, report_of, said_of, strictest
 from littoral.cli.table import ABSENT, table
 from littoral.cli.times import milliseconds
 from littoral.core.world import ModelKey, World, key_of
@@ -44,6 +44,11 @@ class State:
         """The SLOs of each Model that has any."""
         return World(slos=self.slos).slos_by_model
 
+    @cached_property
+    def gateways(self) -> bool:
+        """Whether any pool has a gateway."""
+        return any(assignment.status.gateway is not None for assignment in self.assignments)
+
     def shows(self, namespace: str | None) -> bool:
         """Whether the objects of a namespace are to be shown."""
         return self.namespace is None or namespace == self.namespace
@@ -52,6 +57,7 @@ class State:
 def models_table(state: State) -> str:
     """A line for each place of each Model, and one for each Model that has none."""
     headers = ["MODEL", "POOL", "VARIANT", "STATE", "READY", "RATE", "P99", "BUDGET", "HEADROOM"]
+    headers += ["SPILLED", "REFUSED"] if state.gateways else []
     rows = [row for model in state.models if state.shows(model.namespace) for row in _places(model, state)]
     return _table(headers, rows, state)
 
@@ -60,13 +66,32 @@ def _places(model: Model, state: State) -> Iterator[list[str]]:
     start = [*_namespaced(model.namespace, state), model.name]
     if not model.status.placements:
         reason = headline(model)[1] or "Unseen"
-        yield [*start, "", "", style.state(reason), "0/0", *_load(Load())]
+        yield [*start, "", "", style.state(reason), "0/0", *_load(Load()), *_leaving(model, "", state)]
     slos = state.slos_by_model.get(key_of(model), ())
     for it in model.status.placements:
         report = report_of(state.assignments_by_pool, pool=it.pool, namespace=model.namespace or "", server=it.server)
         found = load(said_of(report, model=model.name), budget=strictest(slos, site=it.site))
         ready = f"{it.ready_replicas}/{it.replicas}"
-        yield [*start, it.pool, it.variant, style.state(it.state), ready, *_load(found)]
+        yield [
+            *start,
+            it.pool,
+            it.variant,
+            style.state(it.state),
+            ready,
+            *_load(found),
+            *_leaving(model, it.pool, state),
+        ]
+
+
+def _leaving(model: Model, pool: str, state: State) -> list[str]:
+    """What the pool's gateway sends elsewhere, and refuses, where there are gateways."""
+    if not state.gateways:
+        return []
+    counted = arrivals(state.assignments_by_pool.get(pool), namespace=model.namespace or "", model=model.name)
+    if counted is None:
+        return ["", ""]
+    refused = _rate(counted.refused)
+    return [_rate(counted.spilled), style.bad(refused) if counted.refused > 0 else refused]
 
 
 def pools_table(state: State) -> str:

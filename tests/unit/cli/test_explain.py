@@ -9,7 +9,7 @@ import click
 import pytest
 import yaml
 
-from littoral.api import LatencySLO, Model
+from littoral.api import Assignment, LatencySLO, Model
 from littoral.api.conditions import ATTAINABLE, Conditions, ready, reconciling, set_condition, stalled
 from littoral.api.meta import ConditionStatus
 from littoral.cli.advice import ABOUT, first_steps, headline, outdated
@@ -125,6 +125,40 @@ def test_wide_adds_what_was_measured() -> None:
     lines = text(it, wide=True, width=None)
     assert "  edge   edge   onnx-cpu   cpu     1/1     Ready   triton-edge-cpu   12.5/s   31ms   50ms" in lines
     assert "  onnx-cpu   cpu          onnxruntime   -     -        -          sha256:0123456789ab" in lines
+
+
+def with_gateway(*counted: dict[str, Any]) -> Any:
+    """Pool edge with a gateway that routes the Model and another one."""
+    routes = [{"namespace": "shop", "name": name} for name in ("digits", "other")]
+    body = assignment(status={"gateway": {"routes": list(counted)}}).dump()
+    return Assignment.parse(body | {"spec": body["spec"] | {"routes": routes}})
+
+
+def test_gateways_tell_what_leaves_and_what_is_refused() -> None:
+    counted = {"namespace": "shop", "name": "digits", "arrived": "40", "spilled": "12.5", "refused": "1", "p99": "48ms"}
+    other = {"namespace": "shop", "name": "other", "arrived": "7"}
+    it = Explanation(model=served(), assignments={"edge": with_gateway(counted, other), "cloud": assignment("cloud")})
+    lines = text(it)
+    start = lines.index("Gateways")
+    assert lines[start : start + 3] == [
+        "Gateways",
+        "  POOL   ARRIVED   SPILLED   REFUSED   FAILED   P99",
+        "  edge   40/s      12.5/s    1/s       0/s      48ms",
+    ]
+    assert as_json(it)["gateways"] == [
+        {"pool": "edge", "arrived": 40.0, "spilled": 12.5, "refused": 1.0, "failed": 0.0, "p99": 0.048}
+    ]
+
+
+def test_a_gateway_that_nobody_asks() -> None:
+    it = Explanation(model=served(), assignments={"edge": with_gateway()})
+    assert "  edge   0/s       0/s       0/s       0/s      -" in text(it)
+
+
+def test_without_gateways_nothing_is_said_of_them() -> None:
+    it = Explanation(model=served(), assignments={"edge": measured_assignment()})
+    assert "Gateways" not in text(it)
+    assert as_json(it)["gateways"] == []
 
 
 def test_programs_get_the_same() -> None:

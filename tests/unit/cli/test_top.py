@@ -77,6 +77,20 @@ def test_models() -> None:
     ]
 
 
+def test_models_where_there_are_gateways() -> None:
+    counted = {"namespace": "shop", "name": "digits", "arrived": "1300", "spilled": "65.5", "refused": "2"}
+    body = running().dump()
+    body["spec"]["routes"] = [{"namespace": "shop", "name": "idle"}]
+    body["status"]["gateway"] = {"routes": [counted]}
+    lines = click.unstyle(models_table(state(assignments=(Assignment.parse(body),)))).splitlines()
+    assert lines[0].split()[-3:] == ["HEADROOM", "SPILLED", "REFUSED"]
+    assert [line.split()[-3:] for line in lines[1:]] == [
+        ["-20%", "65.5/s", "2/s"],
+        ["-", "0/s", "0/s"],
+        ["-", "-", "-"],
+    ]
+
+
 def test_all_namespaces() -> None:
     lines = click.unstyle(models_table(state(namespace=None))).splitlines()
     assert lines[0].startswith("NAMESPACE   MODEL")
