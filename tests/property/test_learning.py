@@ -290,6 +290,20 @@ class TestLoop:
         there.tick(100)
         assert there.specs() == at_rest
 
+    @pytest.mark.parametrize("standby", [False, True])
+    def test_gateways_count_the_request_that_brings_back_what_was_let_go_everywhere(self, standby: bool) -> None:
+        """No objective asks for a standby of this one, so nothing of it is left."""
+        there = loop(after=600.0, tuning=Tuning(gateways=True, standby=standby))
+        there.demand = {(OCR, "here"): 200.0, (OCR, "there"): 20.0}
+        there.tick(100)
+        there.demand = {}
+        there.tick(400)
+        assert there.replicas("ocr") == {}
+        there.demand = {(OCR, "here"): 200.0}
+        there.tick(6)
+        assert there.replicas("ocr")
+        assert there.lost[OCR] == 0.0
+
     def test_an_idle_model_is_kept_where_nobody_could_count_its_next_request(self) -> None:
         there = loop()
         there.demand = {(DIGITS, "here"): 100.0}
