@@ -20,6 +20,9 @@ from littoral.core.world import ModelKey
 _POOLS_MOST: Final = 100
 """Of more pools than this, only those that a Model could want are explained."""
 
+_SELDOM: Final = 0.01
+"""Requests per second up to which numbers say nothing: what an idle Model is taken to get is an assumption."""
+
 
 class Decisions(Mapping[ModelKey, Decision]):
     """The decision about each Model. A Model's reasons are made when they are read, and then kept."""
@@ -101,13 +104,13 @@ class Decisions(Mapping[ModelKey, Decision]):
         rank = "the only variant" if count == 1 else f"variant {variant.rank + 1} of {count} in order of preference"
         message = [f"{variant.name} is {rank} and runs on {variant.accelerator}"]
         coming = sum(flow.rate for flow in flows if (flow.pool, flow.variant) == (draft.pool, variant.name))
-        if coming > 0:
+        if coming > _SELDOM:
             rate = _rate(self._problem, model, variant, draft.pool)
             message.append(f"{coming:.4g} requests/s go to pool {draft.pool}")
             message.append(f"a replica can serve {rate:.4g} in time" if rate else "its speed keeps no SLO")
             others = len(draft.members) - 1
             shared = f", shared with {others} other Models" if others else ""
-            message.append(f"{server.replicas} replicas for a load of {draft.load:.3g}{shared}")
+            message.append(f"{server.replicas} replica{'' if server.replicas == 1 else 's'} for a load of {draft.load:.3g}{shared}")
         else:
             tuning, pool = self._problem.tuning, self._problem.pools[draft.pool]
             standing_by = tuning.standby and pool.shared and bool(model.slos)
