@@ -110,7 +110,8 @@ class Decisions(Mapping[ModelKey, Decision]):
             message.append(f"a replica can serve {rate:.4g} in time" if rate else "its speed keeps no SLO")
             others = len(draft.members) - 1
             shared = f", shared with {others} other Models" if others else ""
-            message.append(f"{server.replicas} replica{'' if server.replicas == 1 else 's'} for a load of {draft.load:.3g}{shared}")
+            replicas = "1 replica" if server.replicas == 1 else f"{server.replicas} replicas"
+            message.append(f"{replicas} for a load of {draft.load:.3g}{shared}")
         else:
             tuning, pool = self._problem.tuning, self._problem.pools[draft.pool]
             standing_by = tuning.standby and pool.shared and bool(model.slos)
