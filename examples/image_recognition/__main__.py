@@ -30,6 +30,7 @@ Examples:
 @click.option("--text-detect", default=Settings.text_detect, help="Address of the Model text-detect, up to /v2.")
 @click.option("--text-recognize", default=Settings.text_recognize, help="Address of the Model text-recognize.")
 @click.option("--digits", default=Settings.digits, help="Address of the Model digits.")
+@click.option("--namespace", help="Namespace to name the Models by, where an address is that of a tunnel to a gateway.")
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option("--port", default=8080, help="Port to listen on.")
 @click.option(

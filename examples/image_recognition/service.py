@@ -45,6 +45,7 @@ class Settings:
     Attributes:
         text_detect, text_recognize, digits: addresses of the Models up to `/v2`; each Model has the name of its field,
             with a hyphen.
+        namespace: of the Models, to send `NAME.NAMESPACE` as `Host`; None where the addresses have these names.
         timeout: seconds for one request to a Model.
         max_bytes, max_pixels: of a picture.
         at_once: pictures that are read at the same time, and held in memory.
@@ -55,6 +56,7 @@ class Settings:
     text_detect: str = "http://text-detect.shop"
     text_recognize: str = "http://text-recognize.shop"
     digits: str = "http://digits.shop"
+    namespace: str | None = None
     timeout: float = 15.0
     max_bytes: int = 10 * 2**20
     max_pixels: int = 25_000_000
@@ -142,12 +144,15 @@ class Service:
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar()
         ) as session:
+
+            def model(name: str, url: str) -> Model:
+                host = settings.namespace and f"{name}.{settings.namespace}"
+                return Model(session=session, url=url, name=name, timeout=settings.timeout, host=host)
+
             self._recognizer = Recognizer(
-                detector=Model(session=session, url=settings.text_detect, name="text-detect", timeout=settings.timeout),
-                recognizer=Model(
-                    session=session, url=settings.text_recognize, name="text-recognize", timeout=settings.timeout
-                ),
-                digits=Model(session=session, url=settings.digits, name="digits", timeout=settings.timeout),
+                detector=model("text-detect", settings.text_detect),
+                recognizer=model("text-recognize", settings.text_recognize),
+                digits=model("digits", settings.digits),
                 lines_at_once=asyncio.Semaphore(2 * settings.at_once),
             )
             yield

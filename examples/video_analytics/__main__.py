@@ -51,6 +51,7 @@ class Settings:
     every_sample: bool
     model_url: str
     model_name: str
+    model_host: str | None
     timeout: float
     results: Path
     max_disk: int
@@ -72,6 +73,7 @@ class Settings:
 )
 @click.option("--model-url", default="http://text-detect.shop", help="Address of the Model, up to /v2.")
 @click.option("--model-name", default="text-detect", help="Name of the Model.")
+@click.option("--model-host", help="Host to send where the address is that of a tunnel to a site's gateway.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), default=10.0, help="Seconds for one inference.")
 @click.option("--results", type=click.Path(path_type=Path, file_okay=False), default=Path("results"),
               help="Directory for results and pictures.")  # fmt: skip
@@ -114,7 +116,13 @@ async def run(settings: Settings) -> None:
         analytics = Analytics(
             source=source,
             source_name=describe(settings.source),
-            model=Model(session=session, url=settings.model_url, name=settings.model_name, timeout=settings.timeout),
+            model=Model(
+                session=session,
+                url=settings.model_url,
+                name=settings.model_name,
+                timeout=settings.timeout,
+                host=settings.model_host,
+            ),
             ring=ring,
             sampler=Sampler(rate=settings.rate),
             keep_up=not settings.every_sample,

@@ -58,10 +58,15 @@ class Model:
         url: up to `/v2`, such as `http://text-detect.shop`.
         name: of the Model.
         timeout: seconds for a whole request.
+        host: to send as `Host` where the address is not the Model's own, such as that of a tunnel: a site's gateway
+            knows Models by it.
     """
 
-    def __init__(self, *, session: aiohttp.ClientSession, url: str, name: str, timeout: float) -> None:
+    def __init__(
+        self, *, session: aiohttp.ClientSession, url: str, name: str, timeout: float, host: str | None = None
+    ) -> None:
         self.name = name
+        self._headers = {} if host is None else {"Host": host}
         self._session = session
         self._url = f"{url.rstrip('/')}/v2/models/{name}/infer"
         self._timeout = aiohttp.ClientTimeout(total=timeout)
@@ -69,7 +74,7 @@ class Model:
     async def infer(self, tensor: NDArray[np.float32], *, input_name: str, output_name: str) -> Answer:
         """Send one float32 tensor and return one float32 output; raise a ModelError."""
         body, header_length = encode(tensor, input_name=input_name, output_name=output_name)
-        headers = {_HEADER_LENGTH: str(header_length), "Content-Type": "application/octet-stream"}
+        headers = self._headers | {_HEADER_LENGTH: str(header_length), "Content-Type": "application/octet-stream"}
         try:
             try:
                 return await self._send(body, headers, output_name=output_name)

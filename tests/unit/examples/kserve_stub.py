@@ -22,11 +22,13 @@ class Stub:
 
     models: dict[str, Answering] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    hosts: list[str] = field(default_factory=list)
     url: str = ""
 
     async def infer(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         self.asked.append(name)
+        self.hosts.append(request.host)
         if name not in self.models:
             return unavailable(3)
         body = await request.read()

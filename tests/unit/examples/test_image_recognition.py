@@ -85,6 +85,14 @@ async def test_a_digit_is_read_and_an_empty_picture_has_none(session: aiohttp.Cl
     assert (both["digit"], both["text"], both["linesNotRead"]) == (None, [], 0)
 
 
+async def test_gateways_are_told_the_models_by_host(session: aiohttp.ClientSession, stub: Stub) -> None:
+    async with listening(application(stub)) as url:
+        await ask(session, url, png(handwritten_seven()), read="digit")
+    async with listening(application(stub, namespace="shop")) as url:
+        await ask(session, url, png(handwritten_seven()), read="digit")
+    assert stub.hosts == [stub.url.removeprefix("http://"), "digits.shop"]
+
+
 async def test_a_form_does_as_well(session: aiohttp.ClientSession, stub: Stub) -> None:
     form = FormData({"comment": "a sign"})
     form.add_field("picture", png(shop_sign()), filename="sign.png", content_type="image/png")
@@ -259,5 +267,5 @@ def test_help_has_examples_and_every_option_that_readme_and_manifest_name() -> N
     manifest = (folder / "manifests/image-recognition.yaml").read_text()
     named = set(re.findall(r"--[a-z][a-z-]+", (folder / "README.md").read_text() + manifest))
     # Those of other programs in the same commands.
-    others = {"--lab", "--namespace", "--data-binary"}
+    others = {"--lab", "--data-binary"}
     assert named - others <= set(re.findall(r"--[a-z][a-z-]+", result.output))
