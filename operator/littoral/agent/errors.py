@@ -18,6 +18,10 @@ class FetchError(AgentError):
     """The artifact could not be brought here (yet)."""
 
 
+class NotFound(FetchError):
+    """The source answers, and says that it has no such thing."""
+
+
 class LoadError(AgentError):
     """Triton answered that it does not load the model."""
 

@@ -16,12 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from littoral.agent import digest
-from littoral.agent.errors import FetchError, SignatureError
+from littoral.agent.errors import AgentError, FetchError, NotFound, SignatureError
+from littoral.agent.failures import reason_of
 from littoral.agent.store import Entry
 from littoral.agent.verify import Policy, Verifier, keys
 from littoral.agent.verify.bundle import COSIGN_PREDICATE, MODEL_PREDICATE, Bundle, parse, statement
 from littoral.agent.verify.verifier import signature_uri
-from littoral.api.serving import Artifact, ServedModel, Verification
+from littoral.api.serving import Artifact, FailureReason, ServedModel, Verification
 
 NETWORK = b"a network"
 HEX = hashlib.sha256(NETWORK).hexdigest()
@@ -104,6 +105,7 @@ class Place:
     root: Path
     beside: bytes | None = None
     policy: Policy = Policy.OFF
+    trouble: AgentError = field(default_factory=lambda: NotFound("the server answered 404 Not Found"))
     asked: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -118,7 +120,7 @@ class Place:
         async def fetch(artifact: Artifact, target: Path) -> None:
             self.asked.append(artifact.uri)
             if self.beside is None:
-                raise FetchError("the server answered 404 Not Found")
+                raise self.trouble
             save(target, self.beside)
 
         return Verifier(policy=self.policy, fetch=fetch, kept=self.root / "signatures", keys_root=self.root / "keys")
@@ -253,8 +255,13 @@ async def test_what_is_not_signed_is_refused_and_forgotten(place: Place, bundle:
 
 async def test_a_signature_that_is_not_there_may_come(place: Place) -> None:
     entry, verifier = place.file(), place.verifier()
-    with pytest.raises(FetchError, match=r"its signature .* is not to be had: the server answered 404"):
+    with pytest.raises(SignatureError, match=r"no signature was found at https://models.*publish --sign") as told:
         await verifier.check(SIGNED, entry)
+    assert reason_of(told.value) is FailureReason.SIGNATURE_INVALID
+    place.trouble = FetchError("the server answered 503 Service Unavailable")
+    with pytest.raises(FetchError, match=r"its signature .* is not to be had: the server answered 503") as failed:
+        await verifier.check(SIGNED, entry)
+    assert reason_of(failed.value) is FailureReason.FETCH_FAILED
     place.beside = blob_bundle(P256)
     await verifier.check(SIGNED, entry)
     assert verifier.accepts(SIGNED, entry)
@@ -360,7 +367,7 @@ async def test_an_identity_needs_more_than_a_key(place: Place) -> None:
 
 
 async def test_an_artifact_from_a_registry_carries_its_signature_inside(place: Place) -> None:
-    with pytest.raises(FetchError, match=r"inside, as model.sig"):
+    with pytest.raises(SignatureError, match=r"no signature was found in it: .* inside, as model.sig"):
         await place.verifier().check(
             model({"publicKeySecretRef": {"name": "release"}}, uri=f"oci://registry.example/x@sha256:{HEX}"),
             place.file(),

@@ -13,7 +13,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from littoral.agent import digest
-from littoral.agent.errors import ArtifactError, FetchError
+from littoral.agent.errors import ArtifactError, FetchError, NotFound
 from littoral.agent.sources.limits import Limits
 from littoral.agent.sources.transfer import BrokenError, ChangedError, Part
 
@@ -98,7 +98,8 @@ class HttpClient:
                     asked_again = True
                     continue
                 hint = f" ({access.whose})" if response.status in (401, 403) else ""
-                raise FetchError(f"the server answered {response.status} {response.reason}{hint}")
+                kind = NotFound if response.status in (404, 410) else FetchError
+                raise kind(f"the server answered {response.status} {response.reason}{hint}")
             finally:
                 response.close()
         raise FetchError(f"more than {MAX_REDIRECTS} redirects")

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from littoral.agent import digest
-from littoral.agent.errors import ArtifactError, FetchError
+from littoral.agent.errors import ArtifactError, FetchError, NotFound
 from littoral.agent.progress import Progress
 from littoral.agent.sources.limits import check_size, too_large
 
@@ -26,7 +26,8 @@ def resolve(root: Path, path: Path) -> Path:
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
         if not Path(os.path.normpath(path)).is_relative_to(root):
             raise ArtifactError(f"{path} lies outside {root}") from error
-        raise FetchError(f"{path}: {_reason(error)}") from error
+        kind = NotFound if isinstance(error, FileNotFoundError) else FetchError
+        raise kind(f"{path}: {_reason(error)}") from error
     if not real.is_relative_to(root.resolve()):
         raise ArtifactError(f"{path} lies outside {root}")
     return real

@@ -17,7 +17,7 @@ import obstore
 from obstore import exceptions
 from obstore.store import GCSStore, S3Store
 
-from littoral.agent.errors import FetchError
+from littoral.agent.errors import FetchError, NotFound
 from littoral.agent.sources.credentials import Secret
 from littoral.agent.sources.limits import Limits
 from littoral.agent.sources.transfer import BrokenError, ChangedError, Part, Transfer
@@ -172,7 +172,7 @@ def _explained(whose: str) -> Iterator[None]:
     try:
         yield
     except (exceptions.NotFoundError, FileNotFoundError) as error:
-        raise FetchError("the store has no such object, or no such bucket") from error
+        raise NotFound("the store has no such object, or no such bucket") from error
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
         raise FetchError(f"the store refuses to give it ({whose})") from error
     except exceptions.PreconditionError as error:

@@ -12,7 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from littoral.agent import digest
-from littoral.agent.errors import AgentError, FetchError, SignatureError
+from littoral.agent.errors import AgentError, FetchError, NotFound, SignatureError
+from littoral.agent.fetch import redacted
 from littoral.agent.files import write_atomically
 from littoral.agent.store import Entry
 from littoral.agent.verify.bundle import LARGEST, Statement, parse, statement
@@ -88,7 +89,7 @@ class Verifier:
         """See that the entry carries the signature that the model must have.
 
         Raises:
-            SignatureError: it does not.
+            SignatureError: it does not, or there is none where it belongs.
             FetchError: the signature, or the key, is not to be had now.
         """
         if model.verification is None:
@@ -107,8 +108,8 @@ class Verifier:
             return
         try:
             content = await self._bring(model.artifact)
-        except FetchError as error:
-            raise wrong or error from error
+        except (FetchError, SignatureError) as error:
+            raise (wrong or error) from None  # or its reason would be that of the cause
         await asyncio.to_thread(self._verify, content, model.verification, entry)
         self._keep(entry, content)
         self._right.add(_checked(model.verification, entry))
@@ -160,7 +161,10 @@ class Verifier:
 
     async def _bring(self, artifact: Artifact) -> bytes:
         if artifact.scheme == "oci":
-            raise FetchError(f"an artifact from a registry carries its signature inside, as {INSIDE}")
+            raise SignatureError(
+                f"no signature was found in it: an artifact from a registry carries its signature inside, as {INSIDE};"
+                " publish it anew with: littoral publish --sign KEY.pem"
+            )
         uri = signature_uri(artifact.uri)
         wanted = Artifact.model_construct(uri=uri, digest=artifact.digest, secret_ref=artifact.secret_ref)
         with tempfile.TemporaryDirectory() as folder:
@@ -168,6 +172,11 @@ class Verifier:
             try:
                 await self._fetch(wanted, target)
                 return await asyncio.to_thread(target.read_bytes)
+            except NotFound as error:
+                raise SignatureError(
+                    f"no signature was found at {redacted(uri)} ({error}): put one there, as cosign sign-blob --bundle"
+                    " writes it, or publish the artifact with: littoral publish --sign KEY.pem"
+                ) from error
             except (AgentError, OSError) as error:
                 raise FetchError(f"its signature ({BESIDE} beside it) is not to be had: {error}") from error
 
