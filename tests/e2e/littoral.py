@@ -38,8 +38,12 @@ class Littoral:
 
     def plan_by(self, **planning: Any) -> None:
         """Install the chart again with these of its values `planning`, and the defaults of all others."""
+        self.install_with({"planning": planning})
+
+    def install_with(self, values: dict[str, Any]) -> None:
+        """Install the chart again with these values, and the defaults of all others."""
         ca_crt = setting_up.prepare_namespace(self.cluster)
-        setting_up.install(self.cluster, images=self.images, ca_crt=ca_crt, timeout=120, more={"planning": planning})
+        setting_up.install(self.cluster, images=self.images, ca_crt=ca_crt, timeout=120, more=values)
 
     def model(self, name: str, *, namespace: str = setting_up.NAMESPACE) -> dict[str, Any]:
         """The Model."""
