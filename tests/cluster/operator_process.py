@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 from uuid import uuid4
@@ -16,10 +17,14 @@ from tests.cluster.api_server import wait_until
 class OperatorProcess:
     """`littoral operator`, started and ended as a kubelet would, or killed."""
 
-    def __init__(self, *, kubeconfig: Path, namespace: str, log: Path, lease: str | None = None) -> None:
+    def __init__(
+        self, *, kubeconfig: Path, namespace: str, log: Path, lease: str | None = None, more: Sequence[str] = ()
+    ) -> None:
+        """`more` are further arguments; they may be others at the next start."""
         self._kubeconfig = kubeconfig
         self._namespace = namespace
         self._log = log
+        self.more = more
         self.lease = lease or f"test-{uuid4().hex[:8]}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -49,7 +54,7 @@ class OperatorProcess:
         }
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, *(word for option in options.items() for word in option)],
+                [*command, *(word for option in options.items() for word in option), *self.more],
                 env=os.environ | {"KUBECONFIG": str(self._kubeconfig)},
                 stdout=log,
                 stderr=log,
