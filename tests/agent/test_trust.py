@@ -5,10 +5,13 @@ import hashlib
 import json
 import shutil
 import tarfile
+import tempfile
 from pathlib import Path
 
+import pyrage
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from pyrage import x25519
 
 from littoral.agent.digest import of_file
 from tests.agent.harness import Agent, model_of, network
@@ -96,3 +99,71 @@ async def test_what_is_damaged_in_the_cache_is_repaired_before_it_is_loaded(agen
     await agent.until(lambda it: model_of(it, "digits").get("state") == "Ready")
     assert await agent.infer("digits") == 1
     assert cached.read_bytes() == content
+
+
+def files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+async def test_what_is_encrypted_serves_and_its_plaintext_is_in_memory_alone(agent: Agent) -> None:
+    identity = x25519.Identity.generate()
+    secret = agent.root / "identities" / "release" / "identity"
+    secret.parent.mkdir(parents=True)
+    secret.write_text(f"{x25519.Identity.generate()}\n")
+    memory = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    options = ("--identities-root", str(agent.root / "identities"), "--decrypted-root", str(memory))
+    plain = [network(1), network(2)]
+
+    def want(content: bytes) -> None:
+        artifact = agent.artifact(content, "network.onnx.age")
+        agent.want("digits", {**artifact, "encryption": {"identitySecretRef": {"name": "release"}}})  # type: ignore[dict-item]
+
+    def on_disk() -> bool:
+        return any(
+            content in path.read_bytes()
+            for path in files_below(agent.root)
+            if not path.is_symlink()
+            for content in plain
+        )
+
+    try:
+        agent.start(*options)
+        want(pyrage.encrypt(plain[0], [identity.to_public()]))
+        agent.apply()
+        status = await agent.until(lambda it: model_of(it, "digits").get("reason") == "DecryptionFailed")
+        assert model_of(status, "digits")["state"] == "Failed"
+        assert not files_below(memory)
+
+        secret.write_text(f"{identity}\n")  # tried again
+        await agent.until(lambda it: model_of(it, "digits").get("state") == "Ready")
+        assert await agent.infer("digits") == 1
+        assert not on_disk()
+
+        # Cut short: what served before serves on.
+        want(pyrage.encrypt(plain[1], [identity.to_public()])[:-1])
+        agent.apply()
+        status = await agent.until(lambda it: model_of(it, "digits").get("reason") == "DecryptionFailed")
+        assert model_of(status, "digits")["ready"]
+        assert await agent.infer("digits") == 1
+
+        # A new agent and a new Triton, without the source: it is decrypted anew, out of the cache.
+        agent.kill()
+        agent.triton.kill()
+        shutil.rmtree(agent.root / "files")
+        (agent.root / "files").mkdir()
+        agent.triton.start()
+        agent.start(*options)
+        await agent.until(lambda it: bool(model_of(it, "digits").get("ready")))
+        assert await agent.infer("digits") == 1
+
+        del agent.models["digits"]
+        agent.apply()
+        await agent.until(lambda it: it["models"] == [])
+        agent.want("other", agent.artifact(network(3)))
+        await agent.until_ready(agent.apply())  # the agent has looked at everything since
+        assert not files_below(memory)
+        assert not on_disk()
+        log = (agent.root / "agent.log").read_text()
+        assert "AGE-SECRET-KEY" not in log
+    finally:
+        shutil.rmtree(memory)

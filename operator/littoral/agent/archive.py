@@ -63,15 +63,20 @@ def compression(path: str) -> str | None:
 
 def entry_name(artifact: Artifact) -> str:
     """What the artifact is called in the cache."""
-    return artifact.digest.removeprefix("sha256:") + ("" if compression(artifact.path) is None else UNPACKED)
+    return artifact.digest.removeprefix("sha256:") + ("" if _packing(artifact) is None else UNPACKED)
 
 
 def unpacker(artifact: Artifact, *, limits: Limits | None = None) -> Unpack | None:
     """What makes of the artifact, as it was fetched, what is loaded; None if it is no archive."""
-    packing = compression(artifact.path)
+    packing = _packing(artifact)
     if packing is None:
         return None
     return lambda archive, target, stop: unpack(archive, target, stop, packing=packing, limits=limits)
+
+
+def _packing(artifact: Artifact) -> str | None:
+    """What is encrypted is kept as it is."""
+    return None if artifact.encryption is not None else compression(artifact.path)
 
 
 def unpack(

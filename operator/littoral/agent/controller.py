@@ -22,6 +22,7 @@ from littoral.agent.repository import Installed, Repository
 from littoral.agent.status import Board, describe
 from littoral.agent.store import Store
 from littoral.agent.triton import Observation, Triton, VersionState
+from littoral.agent.vault import Vault
 from littoral.agent.verify import Verifier
 from littoral.api.serving import FailureReason, ModelStatus, ServedModel, ServerConfig, TritonStatus
 
@@ -74,6 +75,7 @@ class Controller:
         fetcher: Fetcher,
         store: Store,
         verifier: Verifier,
+        vault: Vault,
         repository: Repository,
         memory: Memory,
         triton: Triton,
@@ -89,6 +91,7 @@ class Controller:
         self._fetcher = fetcher
         self._store = store
         self._verifier = verifier
+        self._vault = vault
         self._repository = repository
         self._memory = memory
         self._triton = triton
@@ -230,15 +233,18 @@ class Controller:
         self._store.retain(
             {archive.entry_name(model.artifact) for model in models}.union(*map(self._entries, versions))
         )
+        links = [link for installed in self._installed.values() for it in installed for link in it.links.values()]
+        self._vault.keep(links, wanted=[model.artifact for model in models])
 
     def _ready(self, model: ServedModel) -> bool:
-        """Whether its artifact is in the cache, with the right digest and signature."""
+        """Whether its artifact is in the cache, with the right digest and signature, and decrypted if need be."""
         entry = self._store.get(archive.entry_name(model.artifact))
-        return entry is not None and self._verifier.accepts(model, entry)
+        return entry is not None and self._verifier.accepts(model, entry) and self._vault.holds(model.artifact)
 
     def _entries(self, version: Installed) -> set[str]:
         """The entries of the cache that a version is made of."""
-        return {name for path in version.links.values() if (name := self._store.name_of(path)) is not None}
+        found = (self._store.name_of(path) or self._vault.entry_of(path) for path in version.links.values())
+        return {name for name in found if name is not None}
 
     def _want(self, name: str, track: _Track, wanted: ServedModel | None) -> None:
         """Take note of what is wanted now; failures belong to what was wanted before."""
@@ -347,6 +353,7 @@ class Controller:
                         unpack=archive.unpacker(artifact),
                     )
                     await self._verifier.check(wanted, entry)
+                    await self._vault.open(artifact, entry.path)
                 except AgentError as error:
                     raise FetchError(f"{redacted(artifact.uri)}: {error}") from error
         track.failure = None
@@ -364,6 +371,7 @@ class Controller:
         Raises:
             FetchError: it is not in the cache, or not whole.
             SignatureError: it is what is wanted, and not signed as it must be.
+            DecryptionError: it is encrypted, and is not decrypted any more.
         """
         if not await self._whole(version):
             raise FetchError("the artifact in the cache is damaged or gone")
@@ -371,6 +379,7 @@ class Controller:
             entry = self._store.get(archive.entry_name(track.wanted.artifact))
             if entry is not None:
                 await self._verifier.check(track.wanted, entry)
+        await self._vault.restore(version.links.values(), self._store.get)
 
     async def _whole(self, version: Installed) -> bool:
         """Whether all that a version is made of is in the cache, hashed since this process began."""
@@ -388,7 +397,7 @@ class Controller:
         track = self._tracks[view.name]
         new = install(
             view.wanted,
-            entry.path,
+            self._vault.path(view.wanted.artifact) or entry.path,
             view.next_version,
             accelerator=self._accelerator,
             batched=fingerprint(view.wanted) != track.unbatched,

@@ -14,6 +14,10 @@ class SignatureError(ArtifactError):
     """The artifact is not signed by whom it must be."""
 
 
+class DecryptionError(ArtifactError):
+    """The artifact is encrypted, and cannot be decrypted here."""
+
+
 class FetchError(AgentError):
     """The artifact could not be brought here (yet)."""
 

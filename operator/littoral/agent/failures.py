@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from littoral.agent.errors import AgentError, ArtifactError, FetchError, LoadError, SignatureError, TritonError
+from littoral.agent.errors import (
+    AgentError,
+    ArtifactError,
+    DecryptionError,
+    FetchError,
+    LoadError,
+    SignatureError,
+    TritonError,
+)
 from littoral.agent.store import DigestError, NoSpace
 from littoral.api.serving import FailureReason
 
@@ -12,6 +20,7 @@ from littoral.api.serving import FailureReason
 _REASONS: Final = (
     (DigestError, FailureReason.DIGEST_MISMATCH),
     (SignatureError, FailureReason.SIGNATURE_INVALID),
+    (DecryptionError, FailureReason.DECRYPTION_FAILED),
     (ArtifactError, FailureReason.UNSUPPORTED),
     (NoSpace, FailureReason.STORAGE_FAILED),
     (FetchError, FailureReason.FETCH_FAILED),

@@ -51,6 +51,8 @@ def fingerprint(model: ServedModel) -> str:
     essence: list[object] = [model.artifact.digest, model.backend, sorted(model.parameters.items())]
     if model.batching is not None:  # absent, not null: what served before there was such a field goes on serving
         essence.append(model.batching.dump())
+    if model.artifact.encryption is not None:
+        essence.append("age")
     return hashlib.sha256(json.dumps(essence).encode()).hexdigest()
 
 
@@ -179,6 +181,8 @@ def _file_name(model: ServedModel) -> str:
     """What a single file is called in its version directory."""
     default = DEFAULT_FILE.get(model.backend)
     path = PurePosixPath(model.artifact.path.partition("?")[0])
+    if model.artifact.encryption is not None and path.suffix == ".age":
+        path = path.with_suffix("")
     if default is None:
         return path.name or "model"
     return f"model{path.suffix}" if path.suffix in ALSO_READS.get(model.backend, ()) else default

@@ -23,6 +23,7 @@ from littoral.agent.sources.pace import Pace
 from littoral.agent.status import Board
 from littoral.agent.store import Quota, Store
 from littoral.agent.triton import Triton
+from littoral.agent.vault import Vault
 from littoral.agent.verify import Policy, Verifier
 from littoral.agent.verify.bundle import LARGEST
 from littoral.api.serving import ServerConfig
@@ -50,6 +51,8 @@ class Options:
     signature_policy: Policy
     keys_root: Path | None
     sigstore_trusted_root: Path | None
+    decrypted_root: Path | None
+    identities_root: Path | None
     max_bytes: int
     bandwidth: float | None
     drain: float
@@ -83,6 +86,7 @@ async def run(options: Options) -> None:
             fetcher=fetcher,
             store=store,
             verifier=verifier,
+            vault=Vault(options.decrypted_root, identities_root=options.identities_root),
             repository=Repository(options.repository),
             memory=Memory(options.state / "served.json"),
             triton=triton,

@@ -101,7 +101,8 @@ class AssignedModelStatus(ApiModel):
     """What went wrong or what is awaited."""
     reason: Reason | None = None
     """Why the last attempt to have it failed, as one CamelCase word: FetchFailed, TritonUnavailable or StorageFailed,
-    which may go away, so that the state is Failed from the third attempt on; or DigestMismatch, Unsupported,
+    which may go away, so that the state is Failed from the third attempt on; or DigestMismatch, SignatureInvalid,
+    DecryptionFailed, Unsupported,
     LoadFailed, InternalError or ServiceRefused, which somebody has to look at. Absent when it did not fail."""
     attempts: int = Field(default=0, ge=0, le=MOST_ATTEMPTS, json_schema_extra={"format": "int32"})
     """Attempts that have failed in a row, counted up to 10; 0 when the last one did not."""

@@ -45,6 +45,8 @@ class FailureReason(StrEnum):
     DIGEST_MISMATCH = "DigestMismatch"
     # It is not signed as it must be.
     SIGNATURE_INVALID = "SignatureInvalid"
+    # It is encrypted, and the identity does not open it or is not there.
+    DECRYPTION_FAILED = "DecryptionFailed"
     # The artifact, or where it is said to be, is nothing that this agent serves.
     UNSUPPORTED = "Unsupported"
     LOAD_FAILED = "LoadFailed"
@@ -75,6 +77,14 @@ class SecretReference(ApiModel):
     """Name of the Secret."""
 
 
+class Encryption(ApiModel):
+    """What opens an artifact that is published encrypted (age)."""
+
+    identity_secret_ref: SecretReference
+    """Secret in the Model's namespace with the age identity that the artifact is encrypted to, under the key
+    `identity`: lines that begin with AGE-SECRET-KEY-1."""
+
+
 class Artifact(ApiModel):
     """A file or archive that holds a network, and the digest that proves it."""
 
@@ -87,6 +97,9 @@ class Artifact(ApiModel):
     """Secret in the Model's namespace with the credentials to fetch it with: of type kubernetes.io/dockerconfigjson
     for oci://, username and password or token for https://, accessKeyId and secretAccessKey for s3://, key.json for
     gs://. Absent: it is fetched without."""
+    encryption: Encryption | None = None
+    """Set where the artifact is a single file that age has encrypted; digest and signature are of the encrypted file.
+    Each node keeps it encrypted and decrypts it into memory alone. Absent: it is not encrypted."""
 
     @property
     def scheme(self) -> str:

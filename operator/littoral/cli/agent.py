@@ -109,6 +109,14 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     type=_FILE,
     help="Whose certificates and logs are believed (trusted_root.json).  [default: the public Sigstore's]",
 )
+@click.option(
+    "--decrypted-root",
+    type=_FOLDER,
+    help="Folder in memory (tmpfs) for encrypted artifacts; they are refused without it.",
+)
+@click.option(
+    "--identities-root", type=_FOLDER, help="Where the Secrets with age identities are mounted, one folder each."
+)
 @click.option("--max-bytes", type=click.IntRange(min=1), default=64 << 30, help="The largest artifact that is fetched.")
 @click.option(
     "--bandwidth",

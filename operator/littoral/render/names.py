@@ -38,7 +38,10 @@ REPOSITORY_DIRECTORY: Final = "/models"
 CLAIMS_DIRECTORY: Final = "/artifacts"
 CREDENTIALS_DIRECTORY: Final = "/credentials"
 KEYS_DIRECTORY: Final = "/keys"
+IDENTITIES_DIRECTORY: Final = "/identities"
 """Secrets that artifacts name, one folder each; in the agent's container alone."""
+DECRYPTED_DIRECTORY: Final = "/decrypted"
+"""In memory: artifacts that are published encrypted, as Triton loads them."""
 
 
 def serves(model: str) -> str:

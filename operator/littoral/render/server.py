@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from littoral.api.assignment import AssignmentSpec, Server
+from littoral.api.quantity import format_quantity
 from littoral.api.serving import Peers, ServerConfig
 from littoral.render import names
 from littoral.render.affinity import node_affinity
@@ -19,6 +20,8 @@ _AGENT_USER = 65532
 _ROOT = 0
 _EXIT_TIMEOUT = 10  # Seconds.
 _NO_PEERS = Peers()
+_AGENT_MEMORY = 512 << 20  # Bytes.
+_DECRYPTED = 4 << 30  # Bytes; one for all servers, since another size would replace their Pods.
 
 # What a server is scheduled with. The site role resizes it in place to what its Models need: a Model more or less
 # changes no template, and so restarts nothing.
@@ -154,6 +157,7 @@ def _agent(server: Server, *, spec: AssignmentSpec, settings: ServerSettings) ->
         *_claim_mounts(server),
         *_secret_mounts(server),
         *_key_mounts(server),
+        *_identity_mounts(server),
     ]
     if quota := spec.cache_quota or settings.cache_quota:
         arguments.append(f"--cache-quota={quota}")
@@ -163,6 +167,10 @@ def _agent(server: Server, *, spec: AssignmentSpec, settings: ServerSettings) ->
         arguments.append(f"--signature-policy={settings.signature_policy}")
     if _keys(server):
         arguments.append(f"--keys-root={names.KEYS_DIRECTORY}")
+    if _identities(server):
+        arguments.append(f"--identities-root={names.IDENTITIES_DIRECTORY}")
+        arguments.append(f"--decrypted-root={names.DECRYPTED_DIRECTORY}")
+        mounts.append({"name": "decrypted", "mountPath": names.DECRYPTED_DIRECTORY})
     if settings.files_root is not None:
         arguments.append(f"--files-root={settings.files_root}")
         mounts.append({"name": "files", "mountPath": settings.files_root, "readOnly": True})
@@ -184,10 +192,15 @@ def _agent(server: Server, *, spec: AssignmentSpec, settings: ServerSettings) ->
             "startupProbe": _probe("/healthz", names.AGENT_PORT, period=1, failures=60),
             "livenessProbe": _probe("/healthz", names.AGENT_PORT, period=10, failures=6),
             "readinessProbe": _probe("/readyz", names.AGENT_PORT, period=1, failures=1),
-            "resources": {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}},
+            "resources": {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": _agent_limit(server)}},
             "volumeMounts": mounts,
         },
     )
+
+
+def _agent_limit(server: Server) -> str:
+    """What it decrypts into memory counts as its own."""
+    return format_quantity(_AGENT_MEMORY + (_DECRYPTED if _identities(server) else 0), binary=True)
 
 
 def _triton(server: Server, settings: ServerSettings) -> Manifest:
@@ -227,6 +240,10 @@ def _triton(server: Server, settings: ServerSettings) -> Manifest:
             {"name": "tmp", "mountPath": "/tmp", "subPath": "triton"},  # noqa: S108 - a path in the container
         ],
     }
+    if _identities(server):
+        container["volumeMounts"].append(
+            {"name": "decrypted", "mountPath": names.DECRYPTED_DIRECTORY, "readOnly": True}
+        )
     if settings.triton_command is not None:
         container["command"] = list(settings.triton_command)
     return _container(
@@ -288,6 +305,20 @@ def _volumes(server: Server, settings: ServerSettings) -> list[Manifest]:
         }
         for secret, keys in _keys(server).items()
     ]
+    if _identities(server):
+        limit = format_quantity(_DECRYPTED, binary=True)
+        volumes.append({"name": "decrypted", "emptyDir": {"medium": "Memory", "sizeLimit": limit}})
+    volumes += [
+        {
+            "name": _secret_volume(secret, kind="identity"),
+            "secret": {
+                "secretName": secret,
+                "optional": True,
+                "items": [{"key": "identity", "path": "identity"}],
+            },
+        }
+        for secret in _identities(server)
+    ]
     return volumes
 
 
@@ -336,6 +367,23 @@ def _key_mounts(server: Server) -> list[Manifest]:
             "readOnly": True,
         }
         for secret in _keys(server)
+    ]
+
+
+def _identities(server: Server) -> list[str]:
+    """The Secrets that open encrypted artifacts."""
+    found = (model.artifact.encryption for model in server.models)
+    return sorted({it.identity_secret_ref.name for it in found if it is not None})
+
+
+def _identity_mounts(server: Server) -> list[Manifest]:
+    return [
+        {
+            "name": _secret_volume(secret, kind="identity"),
+            "mountPath": f"{names.IDENTITIES_DIRECTORY}/{secret}",
+            "readOnly": True,
+        }
+        for secret in _identities(server)
     ]
 
 

@@ -57,6 +57,8 @@ def test_options_and_defaults(started: list[main.Options]) -> None:
         "signature_policy": Policy.OFF,
         "keys_root": None,
         "sigstore_trusted_root": None,
+        "decrypted_root": None,
+        "identities_root": None,
         "drain": 60.0,
     }
     assert started == [main.Options(**expected)]

@@ -192,6 +192,46 @@ def test_of_a_secret_with_a_key_pair_only_the_public_key_is_mounted() -> None:
     assert not any("keys" in it for it in containers()["agent"]["args"])
 
 
+def test_what_is_encrypted_is_decrypted_into_memory_that_triton_may_read() -> None:
+    def models(*secrets: str) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": f"m{index}",
+                "variant": "v",
+                "backend": "onnxruntime",
+                "artifact": {
+                    "uri": "https://models.example/x.age",
+                    "digest": DIGEST,
+                    "encryption": {"identitySecretRef": {"name": secret}},
+                },
+            }
+            for index, secret in enumerate(secrets)
+        ]
+
+    found, volumes = containers(models=models("release", "release", "other")), pod(models=models("release"))["volumes"]
+    mounts = {it["mountPath"]: it for it in found["agent"]["volumeMounts"]}
+    assert {path for path in mounts if path.startswith("/identities/")} == {"/identities/other", "/identities/release"}
+    identity = mounts["/identities/release"]
+    assert identity["readOnly"]
+    (volume,) = (it for it in volumes if it["name"] == identity["name"])
+    assert volume["secret"] == {
+        "secretName": "release",
+        "optional": True,
+        "items": [{"key": "identity", "path": "identity"}],
+    }
+    (volume,) = (it for it in volumes if it["name"] == "decrypted")
+    assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "4Gi"}
+    assert "readOnly" not in mounts["/decrypted"]
+    seen = {it["mountPath"]: it for it in found["triton"]["volumeMounts"]}
+    assert seen["/decrypted"]["readOnly"]
+    assert not any(path.startswith("/identities") for path in seen)
+    assert {"--identities-root=/identities", "--decrypted-root=/decrypted"} <= set(found["agent"]["args"])
+    # What the agent writes into memory counts as its own.
+    assert found["agent"]["resources"]["limits"] == {"memory": "4608Mi"}
+    assert containers()["agent"]["resources"]["limits"] == {"memory": "512Mi"}
+    assert "decrypted" not in json.dumps(pod())
+
+
 @pytest.mark.parametrize(
     ("settings", "present", "absent"),
     [

@@ -218,7 +218,10 @@ def _variant(
             variant=variant.name,
             backend=variant.backend,
             artifact=Artifact.model_construct(
-                uri=variant.artifact.uri, digest=variant.artifact.digest, secret_ref=variant.artifact.secret_ref
+                uri=variant.artifact.uri,
+                digest=variant.artifact.digest,
+                secret_ref=variant.artifact.secret_ref,
+                encryption=variant.artifact.encryption,
             ),
             parameters=variant.parameters,
             batching=_batching(variant, tightest=tightest),

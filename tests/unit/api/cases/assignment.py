@@ -151,6 +151,13 @@ accepts(SECRET, {"name": "registry-login"})
 refuses(SECRET, {}, says="Required value", at=f"{SECRET}.name")
 refuses(f"{SECRET}.name", "Login", says="should match", also={SECRET: {"name": "login"}})
 refuses(f"{SECRET}.name", "a" * 254, says="Too long", also={SECRET: {"name": "login"}})
+ENCRYPTION = f"{MODELS}[0].artifact.encryption"
+SEALED = {ENCRYPTION: {"identitySecretRef": {"name": "release"}}}
+accepts(ENCRYPTION, {"identitySecretRef": {"name": "release"}})
+refuses(ENCRYPTION, {}, says="Required value", at=f"{ENCRYPTION}.identitySecretRef")
+refuses(f"{ENCRYPTION}.identitySecretRef", {}, says="Required value", at=f"{ENCRYPTION}.identitySecretRef.name")
+refuses(f"{ENCRYPTION}.identitySecretRef.name", "Release", says="should match", also=SEALED)
+refuses(f"{ENCRYPTION}.identitySecretRef.name", "a" * 254, says="Too long", also=SEALED)
 accepts(f"{MODELS}[0].parameters", {f"k{n}": "" for n in range(64)})
 refuses(f"{MODELS}[0].parameters", {f"k{n}": "" for n in range(65)}, says="must have at most 64 items")
 refuses(f"{MODELS}[0].parameters", {"k": "v" * 4097}, says="Too long", at=f"{MODELS}[0].parameters.k")

@@ -126,6 +126,13 @@ for there in ("pvc://models/digits.onnx", "file:///models/digits.onnx"):
         SECRET, {"name": "login"}, also={URI: there},
         says="is for oci://, https://, s3:// and gs://: what is on the node or in a claim needs no credentials",
     )  # fmt: skip
+IDENTITY_REF = f"{URI.replace('uri', 'encryption')}.identitySecretRef"
+accepts(URI.replace("uri", "encryption"), {"identitySecretRef": {"name": "release"}})
+refuses(URI.replace("uri", "encryption"), {}, says="Required value", at=IDENTITY_REF)
+refuses(IDENTITY_REF, {}, says="Required value", at=f"{IDENTITY_REF}.name")
+ENCRYPTED = {URI.replace("uri", "encryption"): {"identitySecretRef": {"name": "release"}}}
+refuses(f"{IDENTITY_REF}.name", "Release", "../other", says="should match", also=ENCRYPTED)
+refuses(f"{IDENTITY_REF}.name", "a" * 254, says="Too long", also=ENCRYPTED)
 
 KEY, IDENTITY = "spec.verification.publicKeySecretRef", "spec.verification.identity"
 SIGNER = {"issuer": "https://accounts.example.com", "subject": "release@example.com"}
