@@ -45,6 +45,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 ca.crt: |
   {{- . | trim | nindent 2 }}
 {{- end }}
+{{- with .Values.artifacts.sigstoreTrustedRoot }}
+trusted_root.json: |
+  {{- . | trim | nindent 2 }}
+{{- end }}
 {{- with .Values.hardware.table }}
 devices.yaml: |
   {{- toYaml . | nindent 2 }}

@@ -40,6 +40,9 @@ from littoral.render.settings import CacheType
               help="The node's directory with file:// artifacts; empty to refuse them.")  # fmt: skip
 @click.option("--ca-bundle", type=click.Path(path_type=Path, dir_okay=False),
               help="CA certificates (PEM) that https:// sources may have, beside the system's.")  # fmt: skip
+@click.option("--sigstore-trusted-root", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Whose certificates and logs are believed (trusted_root.json); absent: the public Sigstore's.",
+              )  # fmt: skip
 @click.option("--drain", type=click.IntRange(min=0), default=5,
               help="Seconds between taking a server from its clients and stopping it.")  # fmt: skip
 @click.option("--device-table", type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -79,6 +82,7 @@ def operator(
     signature_policy: str,
     files_root: str,
     ca_bundle: Path | None,
+    sigstore_trusted_root: Path | None,
     drain: int,
     device_table: Path | None,
     forecast_quantile: float,
@@ -157,6 +161,7 @@ def operator(
             signature_policy=signature_policy,
             files_root=files_root or None,
             ca_bundle=ca_bundle.read_text() if ca_bundle and ca_bundle.exists() else "",
+            sigstore_trusted_root=sigstore_trusted_root.read_text() if sigstore_trusted_root else "",
             drain=drain,
         ),
     )

@@ -57,6 +57,8 @@ def render_server(
     }
     if settings.ca_bundle:
         data["ca.crt"] = settings.ca_bundle
+    if settings.sigstore_trusted_root:
+        data["trusted_root.json"] = settings.sigstore_trusted_root
     return [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data},
         {
@@ -178,6 +180,8 @@ def _agent(server: Server, *, spec: AssignmentSpec, settings: ServerSettings) ->
         arguments.append(f"--credentials-root={names.CREDENTIALS_DIRECTORY}")
     if settings.ca_bundle:
         arguments.append(f"--ca-file={names.CONFIG_DIRECTORY}/ca.crt")
+    if settings.sigstore_trusted_root:
+        arguments.append(f"--sigstore-trusted-root={names.CONFIG_DIRECTORY}/trusted_root.json")
     return _container(
         name="agent",
         image=settings.agent_image,

@@ -34,6 +34,8 @@ class ServerSettings:
         signature_policy: what becomes of a Model that asks for no signature: Off, Warn or Require.
         files_root: the node's directory below which `file://` artifacts lie; None switches them off.
         ca_bundle: CA certificates (PEM) that `https://` sources may have, beside the system's; empty for none.
+        sigstore_trusted_root: whose certificates and logs are believed (Sigstore's trusted_root.json); empty for the
+            public ones.
         shared_memory: size limit of Triton's /dev/shm, as a quantity.
         drain: seconds between the announcement that a Pod or a model goes and its end, so that clients have gone
             elsewhere.
@@ -50,5 +52,6 @@ class ServerSettings:
     signature_policy: str = "Off"
     files_root: str | None = "/var/lib/littoral/files"
     ca_bundle: str = ""
+    sigstore_trusted_root: str = ""
     shared_memory: str = "256Mi"
     drain: int = 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ import pytest
 from littoral.cli.operator import operator
 from tests.unit.chart.chart import CHART, NAMESPACE, Object, Refused, Rendered, render, run_helm
 
+TRUSTED_ROOT = '{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1", "tlogs": []}'
 PEM = "-----BEGIN CERTIFICATE-----\nTGl0dG9yYWw=\n-----END CERTIFICATE-----\n"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 TABLE = {
@@ -50,6 +52,7 @@ def test_the_defaults_are_arguments_that_the_operator_takes(monkeypatch: pytest.
         "signature_policy": "Off",
         "files_root": "/var/lib/littoral/files",
         "ca_bundle": None,
+        "sigstore_trusted_root": None,
         "drain": 5,
         "device_table": None,
         "forecast_quantile": 0.95,
@@ -76,7 +79,7 @@ def test_every_value_reaches_the_operator(monkeypatch: pytest.MonkeyPatch, tmp_p
         "triton": {"image": {"repository": "registry.example:5000/triton", "tag": "x-igpu"}, "command": []},
         "agent": {"filesRoot": "", "caBundle": PEM, "drainSeconds": 9},
         "cache": {"type": "EmptyDir", "quota": "50%"},
-        "artifacts": {"signaturePolicy": "Require"},
+        "artifacts": {"signaturePolicy": "Require", "sigstoreTrustedRoot": TRUSTED_ROOT},
         "hardware": {"table": TABLE},
         "planning": {"forecastQuantile": 0.99, "scaleDownAfter": 60, "scaleToZeroAfter": 900, "standby": False},
         "gateway": {
@@ -117,6 +120,7 @@ def test_every_value_reaches_the_operator(monkeypatch: pytest.MonkeyPatch, tmp_p
     }
     assert {name: got[name] for name in expected} == expected
     assert got["ca_bundle"].read_text() == PEM
+    assert json.loads(got["sigstore_trusted_root"].read_text()) == json.loads(TRUSTED_ROOT)
     assert rendered.container["image"] == got["agent_image"]
     assert rendered.pod["spec"]["imagePullSecrets"] == values["imagePullSecrets"]
 

@@ -32,6 +32,7 @@ FREE = {"resources", "podSecurityContext", "securityContext", "affinity"}
         ({"artifacts": {"signaturePolicy": "Ignore"}}, "at '/artifacts/signaturePolicy': value must be one of"),
         ({"agent": {"filesRoot": "files"}}, "at '/agent/filesRoot'"),
         ({"agent": {"caBundle": "ca.crt"}}, "at '/agent/caBundle': 'ca.crt' does not match pattern"),
+        ({"artifacts": {"sigstoreTrustedRoot": "x"}}, "at '/artifacts/sigstoreTrustedRoot': 'x' does not match"),
         ({"image": {"repository": "littoral:0.1.0"}}, "at '/image/repository'"),
         ({"image": {"digest": "sha256:12"}}, "at '/image/digest'"),
         ({"triton": {"image": {"tag": ""}}}, "at '/triton/image'"),

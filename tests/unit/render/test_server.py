@@ -238,6 +238,8 @@ def test_what_is_encrypted_is_decrypted_into_memory_that_triton_may_read() -> No
         ({"files_root": None}, [], ["--files-root=/var/lib/littoral/files"]),
         ({}, ["--files-root=/var/lib/littoral/files"], ["--ca-file=/etc/littoral/ca.crt"]),
         ({"ca_bundle": "PEM"}, ["--ca-file=/etc/littoral/ca.crt"], []),
+        ({"sigstore_trusted_root": "{}"}, ["--sigstore-trusted-root=/etc/littoral/trusted_root.json"], []),
+        ({}, [], ["--sigstore-trusted-root=/etc/littoral/trusted_root.json"]),
     ],
 )
 def test_what_the_agent_may_reach(settings: dict[str, Any], present: list[str], absent: list[str]) -> None:

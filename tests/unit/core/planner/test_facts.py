@@ -11,6 +11,13 @@ from littoral.core.hardware import default_device_table
 from littoral.core.planner.facts import read_model
 from tests.support.objects import model, slo, variant
 
+SEALED = {
+    "uri": "https://models.example/digits.onnx.age",
+    "digest": f"sha256:{'a' * 64}",
+    "secretRef": {"name": "login"},
+    "encryption": {"identitySecretRef": {"name": "identity"}},
+}
+
 PROFILE = {"base": "1ms", "perItem": "500us"}
 
 
@@ -30,3 +37,9 @@ def test_batches_follow_the_profile_and_the_tightest_objective(
     slos = [slo(latency=latency) for latency in latencies]
     facts = read_model(model("digits", variants=[given]), slos, devices=default_device_table(), measured={})
     assert facts.variants[0].served.batching == (None if size is None else Batching(max_batch_size=size))
+
+
+def test_a_server_is_told_all_that_the_artifact_says() -> None:
+    given = model("digits", variants=[variant("cpu", artifact=SEALED)])
+    facts = read_model(given, [], devices=default_device_table(), measured={})
+    assert facts.variants[0].served.artifact.dump() == SEALED
