@@ -447,6 +447,8 @@ class Controller:
 
     def _blame_load(self, name: str, version: Installed) -> None:
         """Triton has died while it loaded this, or right after: it is charged, unless something younger was about."""
+        if self._died_of_a_load:
+            return  # One death, one charge. This load was under way too, or began before Triton was seen to be dead.
         key = (name, version.fingerprint)
         if self._crashes.youngest([key, *self._served(self._answered), *self._arriving()]) == key:
             self._died_of_a_load = True
