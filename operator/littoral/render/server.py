@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from littoral.api.assignment import AssignmentSpec, Server
@@ -157,9 +158,9 @@ def _agent(server: Server, *, spec: AssignmentSpec, settings: ServerSettings) ->
         {"name": "models", "mountPath": names.REPOSITORY_DIRECTORY},
         {"name": "tmp", "mountPath": "/tmp", "subPath": "agent"},  # noqa: S108 - a path in the container
         *_claim_mounts(server),
-        *_secret_mounts(server),
-        *_key_mounts(server),
-        *_identity_mounts(server),
+        *_mounts(_secrets(server), directory=names.CREDENTIALS_DIRECTORY),
+        *_mounts(_keys(server), directory=names.KEYS_DIRECTORY, kind="key"),
+        *_mounts(_identities(server), directory=names.IDENTITIES_DIRECTORY, kind="identity"),
     ]
     if quota := spec.cache_quota or settings.cache_quota:
         arguments.append(f"--cache-quota={quota}")
@@ -342,17 +343,6 @@ def _secrets(server: Server) -> list[str]:
     return sorted({reference.name for reference in references if reference is not None})
 
 
-def _secret_mounts(server: Server) -> list[Manifest]:
-    return [
-        {
-            "name": _secret_volume(secret),
-            "mountPath": f"{names.CREDENTIALS_DIRECTORY}/{secret}",
-            "readOnly": True,
-        }
-        for secret in _secrets(server)
-    ]
-
-
 def _keys(server: Server) -> dict[str, set[str]]:
     """The Secrets with public keys, and the keys in each that are one."""
     found: dict[str, set[str]] = {}
@@ -363,31 +353,17 @@ def _keys(server: Server) -> dict[str, set[str]]:
     return dict(sorted(found.items()))
 
 
-def _key_mounts(server: Server) -> list[Manifest]:
-    return [
-        {
-            "name": _secret_volume(secret, kind="key"),
-            "mountPath": f"{names.KEYS_DIRECTORY}/{secret}",
-            "readOnly": True,
-        }
-        for secret in _keys(server)
-    ]
-
-
 def _identities(server: Server) -> list[str]:
     """The Secrets that open encrypted artifacts."""
     found = (model.artifact.encryption for model in server.models)
     return sorted({it.identity_secret_ref.name for it in found if it is not None})
 
 
-def _identity_mounts(server: Server) -> list[Manifest]:
+def _mounts(secrets: Iterable[str], *, directory: str, kind: str = "secret") -> list[Manifest]:
+    """Secrets, one folder each."""
     return [
-        {
-            "name": _secret_volume(secret, kind="identity"),
-            "mountPath": f"{names.IDENTITIES_DIRECTORY}/{secret}",
-            "readOnly": True,
-        }
-        for secret in _identities(server)
+        {"name": _secret_volume(secret, kind=kind), "mountPath": f"{directory}/{secret}", "readOnly": True}
+        for secret in secrets
     ]
 
 
