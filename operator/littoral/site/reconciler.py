@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from littoral.api.assignment import Assignment
-from littoral.api.routing import GatewayConfig, GatewayStatus
+from littoral.api.routing import GatewayStatus
 from littoral.api.serving import ServerStatus
 from littoral.cluster.client import ApiError, Client, Object
 from littoral.cluster.drift import covers
@@ -249,8 +249,8 @@ class Reconciler:
             routes = desired.get(ChildKey(CONFIG_MAPS.kind, pod.namespace, pod.gateway))
             if routes is None or pod.leaving:
                 continue
-            config = GatewayConfig.parse(json.loads(routes["data"][GATEWAY_CONFIG_FILE]))
-            patch = config_patch(pod, revision=config.revision)
+            revision = json.loads(routes["data"][GATEWAY_CONFIG_FILE])["revision"]
+            patch = config_patch(pod, revision=revision)
             if patch is not None:
                 done &= await self._patch(pod, patch)
         return done
