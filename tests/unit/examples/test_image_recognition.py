@@ -39,12 +39,6 @@ async def stub(networks: dict[str, Answering]) -> AsyncIterator[Stub]:
         yield running
 
 
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as opened:
-        yield opened
-
-
 def application(stub: Stub, **settings: Any) -> web.Application:
     models = {"text_detect": stub.url, "text_recognize": stub.url, "digits": stub.url}
     return Service(Settings(**(models | LIMITS | settings))).application()

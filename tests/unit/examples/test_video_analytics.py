@@ -173,12 +173,6 @@ def test_no_password_is_shown() -> None:
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as opened:
-        yield opened
-
-
-@pytest.fixture
 async def stub() -> AsyncIterator[Stub]:
     async with serving({"text-detect": DETECT}) as running:
         yield running

@@ -28,12 +28,6 @@ SCAN = np.zeros((1, 8, 8), dtype=np.float32)
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as opened:
-        yield opened
-
-
-@pytest.fixture
 async def stub() -> AsyncIterator[Stub]:
     async with serving({}) as running:
         yield running

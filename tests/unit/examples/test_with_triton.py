@@ -1,8 +1,6 @@
 """Both applications with a real Triton on this machine, which the stub of the other tests stands in for."""
 
 import json
-import os
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,37 +8,20 @@ import aiohttp
 import pytest
 
 from examples.image_recognition.service import Service, Settings
-from examples.quickstart.networks import DIGITS, TEXT_DETECT, TEXT_RECOGNIZE, Network
 from examples.video_analytics.analysis import analyse
 from examples.video_analytics.ring import Ring
 from examples.video_analytics.running import Analytics
 from examples.video_analytics.sampling import Sampler
 from examples.video_analytics.sources import open_source
 from examples.vision.kserve import Model, ModelUnavailable
-from lab.triton import TritonServer, ensure_triton, serve
+from lab.triton import TritonServer
+from tests.support.networks import quickstart_server
 from tests.unit.examples.kserve_stub import listening
-
-CONFIG = 'backend: "onnxruntime"\ninstance_group [{kind: KIND_CPU count: 1}]\n'
-
-
-def load(server: TritonServer, network: Network) -> None:
-    directory = server.repository / network.name / "1"
-    directory.mkdir(parents=True)
-    (directory / "model.onnx").symlink_to(network.path())
-    (server.repository / network.name / "config.pbtxt").write_text(CONFIG)
-    url = f"{server.url}/v2/repository/models/{network.name}/load"
-    with urllib.request.urlopen(urllib.request.Request(url, data=b"{}", method="POST")) as response:
-        assert response.status == 200
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    folder = tmp_path_factory.mktemp("triton")
-    (folder / "models").mkdir()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "littoral"
-    with serve(ensure_triton(cache), repository=folder / "models", log=folder / "log") as running:
-        for network in (DIGITS, TEXT_DETECT, TEXT_RECOGNIZE):
-            load(running, network)
+    with quickstart_server(tmp_path_factory.mktemp("triton")) as running:
         yield running
 
 

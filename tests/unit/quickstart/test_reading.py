@@ -1,7 +1,6 @@
 """What the demo asks, asked of a real Triton on this machine."""
 
 import json
-import os
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,35 +9,17 @@ import pytest
 
 from examples.quickstart import digits, reading
 from examples.quickstart.client import InferenceError, ModelClient
-from examples.quickstart.networks import DIGITS, DIGITS_V2, TEXT_DETECT, TEXT_RECOGNIZE, Network
+from examples.quickstart.networks import DIGITS, DIGITS_V2
 from examples.quickstart.pictures import pictures
 from examples.vision import text_recognition
 from examples.vision.samples import Picture
-from lab.triton import TritonServer, ensure_triton, serve
-
-CONFIG = 'backend: "onnxruntime"\ninstance_group [{kind: KIND_CPU count: 1}]\n'
-
-
-def load(server: TritonServer, network: Network, *, model: str, version: int) -> None:
-    """Put a network into the server's repository under the Model's name, and load it."""
-    directory = server.repository / model / str(version)
-    directory.mkdir(parents=True)
-    (directory / "model.onnx").symlink_to(network.path())
-    (server.repository / model / "config.pbtxt").write_text(CONFIG)
-    url = f"{server.url}/v2/repository/models/{model}/load"
-    with urllib.request.urlopen(urllib.request.Request(url, data=b"{}", method="POST")) as response:
-        assert response.status == 200
+from lab.triton import TritonServer
+from tests.support.networks import load, quickstart_server
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    folder = tmp_path_factory.mktemp("triton")
-    (folder / "models").mkdir()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "littoral"
-    with serve(ensure_triton(cache), repository=folder / "models", log=folder / "log") as running:
-        load(running, DIGITS, model="digits", version=1)
-        load(running, TEXT_DETECT, model="text-detect", version=1)
-        load(running, TEXT_RECOGNIZE, model="text-recognize", version=1)
+    with quickstart_server(tmp_path_factory.mktemp("triton")) as running:
         yield running
 
 
