@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from http.client import HTTPException
 from types import TracebackType
 from typing import Any, Self
@@ -12,17 +11,11 @@ import tritonclient.http as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
+from examples.vision.kserve import Answer
+
 
 class InferenceError(Exception):
     """A Model could not be reached, or refused the request."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """One output of a network, and the version of the Model in that server that gave it."""
-
-    values: NDArray[np.float32]
-    version: str
 
 
 class ModelClient:

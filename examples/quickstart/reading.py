@@ -14,12 +14,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from examples.vision import text_detection, text_recognition
+from examples.vision.kserve import Answer
 from examples.vision.samples import Picture
 from examples.vision.text_detection import TextBox
 from examples.vision.text_recognition import Line
 
 from . import digits
-from .client import Answer, InferenceError, ModelClient
+from .client import InferenceError, ModelClient
 from .digits import Digits
 from .networks import Network
 
