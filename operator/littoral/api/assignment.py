@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, computed_field
 
 from littoral.api.base import ApiModel
+from littoral.api.inputs import PlanningInputs
 from littoral.api.measurement import DeviceMeasurement, ModelMeasurement
 from littoral.api.meta import (
     Conditions,
@@ -21,8 +22,9 @@ from littoral.api.meta import (
     Resource,
 )
 from littoral.api.nodepool import Tier
+from littoral.api.nodes import NodeReport
 from littoral.api.quantity import PositiveQuantity, Quantity
-from littoral.api.routes import GatewayReport, Route
+from littoral.api.routes import GatewayCertificate, GatewayReport, Route
 from littoral.api.rules import ListMap, Rule
 from littoral.api.serving import MOST_ATTEMPTS, ModelState, Reason, ServedModel
 
@@ -82,6 +84,10 @@ class AssignmentSpec(ApiModel):
     """Triton Deployments of the pool."""
     routes: Annotated[tuple[Route, ...], Field(max_length=1024), ListMap("namespace", "name")] = ()
     """Models that the pool's gateway routes; without any there is no gateway."""
+    certificate: GatewayCertificate | None = None
+    """What the pool's gateway shows to gateways of other clusters; absent where it talks to none."""
+    inputs: PlanningInputs | None = None
+    """What the site plans by while the hub is away; absent for the hub's own cluster."""
 
 
 class AssignedModelStatus(ApiModel):
@@ -142,6 +148,8 @@ class AssignmentStatus(ApiModel):
     """What became of each server."""
     gateway: GatewayReport | None = None
     """The pool's gateway; absent where there is none."""
+    nodes: Annotated[tuple[NodeReport, ...], Field(max_length=256), ListMap("name")] = ()
+    """Nodes of the pool; only of a member cluster, whose nodes the hub cannot see."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property

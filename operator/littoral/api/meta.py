@@ -26,6 +26,9 @@ ServiceName = Annotated[str, Field(pattern=SERVICE_NAME_PATTERN, max_length=63)]
 PoolName = Annotated[str, Field(pattern=DNS_LABEL_PATTERN, max_length=POOL_NAME_LIMIT)]
 DeviceClass = Annotated[str, Field(pattern=DNS_LABEL_PATTERN, max_length=DEVICE_CLASS_LIMIT)]
 ObjectName = Annotated[str, Field(pattern=_DNS_SUBDOMAIN_PATTERN, max_length=253)]
+HostPort = Annotated[
+    str, Field(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$", max_length=259)
+]
 LabelKey = Annotated[
     str,
     Field(

@@ -14,6 +14,7 @@ from littoral.api.meta import (
     Count,
     DeviceClass,
     DnsLabel,
+    HostPort,
     NodeSelector,
     ObjectMeta,
     PoolName,
@@ -71,6 +72,13 @@ class Cache(ApiModel):
     default."""
 
 
+class GatewayAddress(ApiModel):
+    """Where the pool's gateway is reached from outside its cluster."""
+
+    address: HostPort
+    """Host name or IP address, and port. Example: gateway.cloud.example:8443."""
+
+
 class NodePoolSpec(ApiModel):
     """Which nodes, where they are, what they cost."""
 
@@ -91,6 +99,8 @@ class NodePoolSpec(ApiModel):
     """Bounds on what Littoral starts here."""
     cache: Cache = Cache()
     """The store of artifacts on each node."""
+    gateway: GatewayAddress | None = None
+    """Where gateways of member clusters reach this pool's gateway, over mutual TLS. Absent: they send it nothing."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(

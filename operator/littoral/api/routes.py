@@ -8,9 +8,29 @@ from pydantic import Field
 
 from littoral.api.base import ApiModel
 from littoral.api.latencyslo import Overflow
-from littoral.api.meta import Count, DnsLabel, Message, PoolName, ServiceName
+from littoral.api.meta import Count, DnsLabel, HostPort, Message, ObjectName, PoolName, ServiceName
 from littoral.api.quantity import Decimal, Duration, PositiveDuration
 from littoral.api.rules import ListMap, Rule
+
+Pem = Annotated[str, Field(min_length=1, max_length=32768, pattern=r"^-----BEGIN ")]
+
+
+class RemoteGateway(ApiModel):
+    """Where the gateway of a pool in another cluster is reached, over mutual TLS."""
+
+    address: HostPort
+    """Host name or IP address, and port. Example: gateway.cloud.example:8443."""
+    tls_name: ObjectName
+    """Name in the certificate that it shows. Example: gateway-cloud.littoral.internal."""
+
+
+class GatewayCertificate(ApiModel):
+    """What the pool's gateway shows to gateways of other clusters, signed by the hub. Nothing of it is secret."""
+
+    certificate: Pem
+    """Certificate of the gateway and what leads to its authority (PEM), for the request that its site reported."""
+    authorities: Pem
+    """Certificates of the authorities whose gateways are trusted (PEM)."""
 
 
 class RouteTarget(ApiModel):
@@ -20,6 +40,8 @@ class RouteTarget(ApiModel):
     """Name of the pool."""
     weight: Decimal = "1"
     """Share of what leaves, relative to the other pools."""
+    gateway: RemoteGateway | None = None
+    """Where the pool's gateway is reached; absent for a pool of the same cluster."""
 
 
 class Route(ApiModel):
@@ -97,3 +119,6 @@ class GatewayReport(ApiModel):
     """The Models that were asked for."""
     round_trips: Annotated[tuple[RoundTrip, ...], Field(max_length=64), ListMap("pool")] = ()
     """How far other pools are."""
+    certificate_request: Pem | None = None
+    """Request for the certificate of a gateway that talks to gateways of other clusters (PEM, PKCS #10); its key stays
+    at the site. Absent where it talks to none."""

@@ -116,6 +116,7 @@ class Node:
         memory: allocatable bytes.
         extended: allocatable extended resources, in whole devices.
         taints: those of effect `NoSchedule` or `NoExecute` that not every server tolerates.
+        member: the member cluster that has it; None for the hub's own.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Node:
     labels: Mapping[str, str] = field(default_factory=dict)
     extended: Mapping[str, int] = field(default_factory=dict)
     taints: tuple[Taint, ...] = ()
+    member: str | None = None
 
     @property
     def usable(self) -> bool:

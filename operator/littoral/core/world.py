@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from typing import NamedTuple
 
@@ -29,6 +30,10 @@ class World:
     """Everything that a plan may depend on. Two equal worlds get equal plans.
 
     Objects that are being deleted, or that cannot be read, are not in it.
+
+    Attributes:
+        nodes: of this cluster and, as they report them, of its members.
+        unreachable: members that are not heard of, and since when.
     """
 
     models: tuple[Model, ...] = ()
@@ -36,6 +41,7 @@ class World:
     pools: tuple[NodePool, ...] = ()
     nodes: tuple[Node, ...] = ()
     devices: DeviceTable = field(default_factory=default_device_table)
+    unreachable: Mapping[str, datetime] = field(default_factory=dict)
 
     def measured(self, round_trips: Mapping[tuple[str, str], float]) -> World:
         """The same with round trips as they were measured, in seconds by the names of two pools.
@@ -96,5 +102,5 @@ def key_of(model: Model) -> ModelKey:
 
 
 def selects(pool: NodePool, node: Node) -> bool:
-    """Whether a pool of this cluster selects the node; the nodes of a member's pools are in the member's cluster."""
-    return pool.spec.member is None and pool.spec.node_selector.matches(node.labels)
+    """Whether the pool has the node: both are of one cluster, and the pool's selector matches its labels."""
+    return pool.spec.member == node.member and pool.spec.node_selector.matches(node.labels)

@@ -75,6 +75,41 @@ refuses(NEXT, [{"pool": f"p{n}"} for n in range(65)], says="must have at most 64
 refuses(NEXT, [{"pool": "cloud"}, {"pool": "cloud"}], says="Duplicate value", at=f"{NEXT}[1]")
 refuses(f"{NEXT}[0].pool", ABSENT, says="Required value")
 TABLE.names(f"{NEXT}[0].pool", longest=35)
+TARGET = f"{NEXT}[0].gateway"
+FAR = {"address": "gateway.cloud.example:8443", "tlsName": "gateway-cloud.littoral.internal"}
+accepts(TARGET, FAR)
+TABLE.host_port(f"{TARGET}.address", also={TARGET: FAR})
+refuses(f"{TARGET}.tlsName", "Gateway", says="should match", also={TARGET: FAR})
+refuses(f"{TARGET}.tlsName", "a" * 254, says="Too long", also={TARGET: FAR})
+for required in ("address", "tlsName"):
+    refuses(f"{TARGET}.{required}", ABSENT, says="Required value", also={TARGET: FAR})
+
+CERTIFICATE = "spec.certificate"
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+SHOWN = {"certificate": PEM, "authorities": PEM}
+accepts(CERTIFICATE, SHOWN)
+for part in ("certificate", "authorities"):
+    at = f"{CERTIFICATE}.{part}"
+    refuses(at, ABSENT, says="Required value", also={CERTIFICATE: SHOWN})
+    refuses(at, "MIIB", says="should match", also={CERTIFICATE: SHOWN})
+    refuses(at, "", says="at least 1 chars long", also={CERTIFICATE: SHOWN})
+    refuses(at, PEM + "A" * 32768, says="Too long", also={CERTIFICATE: SHOWN})
+
+INPUTS = "spec.inputs"
+COPY = {"namespace": "shop", "name": "digits", "spec": {"variants": []}}
+accepts(INPUTS, {}, {"models": [COPY], "slos": [COPY, COPY | {"name": "quick"}], "pool": {"tier": "edge"}})
+for part, most in (("models", 256), ("slos", 512)):
+    at = f"{INPUTS}.{part}"
+    refuses(at, [COPY, COPY], says="Duplicate value", at=f"{at}[1]", also={INPUTS: {}})
+    many = [COPY | {"name": f"n{n}"} for n in range(most + 1)]
+    refuses(at, many, says=f"must have at most {most} items", also={INPUTS: {}})
+    for required in ("namespace", "name", "spec"):
+        refuses(f"{at}[0].{required}", ABSENT, says="Required value", also={INPUTS: {part: [COPY]}})
+    refuses(f"{at}[0].namespace", "Shop", says="should match", also={INPUTS: {part: [COPY]}})
+    refuses(f"{at}[0].namespace", "a" * 64, says="Too long", also={INPUTS: {part: [COPY]}})
+    refuses(f"{at}[0].name", "Digits", says="should match", also={INPUTS: {part: [COPY]}})
+    refuses(f"{at}[0].name", "a" * 254, says="Too long", also={INPUTS: {part: [COPY]}})
+
 SERVERS, FIRST = "spec.servers", "spec.servers[0]"
 accepts(SERVERS, [], ABSENT, [server(), server(namespace="bank")], [server(namespace=f"n{n}") for n in range(1024)])
 refuses(SERVERS, [server(namespace=f"n{n}") for n in range(1025)], says="must have at most 1024 items")

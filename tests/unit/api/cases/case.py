@@ -74,6 +74,13 @@ class Table:
         self.refuses(path, "Upper", "-a", "a-", "a.b", "a_b", "", says="should match")
         self.refuses(path, "a" * (longest + 1), says="Too long")
 
+    def host_port(self, path: str, *, also: Mapping[str, Any]) -> None:
+        """The field is a host name or IP address with a port."""
+        self.accepts(path, "gateway.example:8443", "192.0.2.1:443", "[2001:db8::1]:8443", also=also)
+        wrong = ("gateway.example", "gateway.example:", "https://gateway.example:8443", "2001:db8::1", "-a:1", "")
+        self.refuses(path, *wrong, says="should match", also=also)
+        self.refuses(path, "a" * 255 + ":8443", says="Too long", also=also)
+
     def selector(self, path: str) -> None:
         """The field is a node selector."""
         self.accepts(path, {}, {"matchLabels": {"a.example/b": "C_1"}}, {"matchLabels": {"a": ""}})

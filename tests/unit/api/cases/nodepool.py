@@ -61,3 +61,7 @@ refuses("spec.limits.servers", -1, says="should be greater than or equal to 0")
 refuses("spec.limits.servers", 10_001, says="should be less than or equal to 10000")
 TABLE.quantity("spec.cache.quota", zero=False)
 TABLE.quantity("spec.network.bandwidth", zero=False)
+
+accepts("spec.gateway", {"address": "gateway.cloud.example:8443"})
+refuses("spec.gateway", {}, says="Required value", at="spec.gateway.address")
+TABLE.host_port("spec.gateway.address", also={"spec.gateway": {}})
