@@ -21,7 +21,7 @@ from littoral.api.meta import (
     PoolName,
     Resource,
 )
-from littoral.api.nodepool import Tier
+from littoral.api.nodepool import GatewayAddress, Tier
 from littoral.api.nodes import NodeReport
 from littoral.api.quantity import PositiveQuantity, Quantity
 from littoral.api.routes import GatewayCertificate, GatewayReport, Route
@@ -86,6 +86,8 @@ class AssignmentSpec(ApiModel):
     """Models that the pool's gateway routes; without any there is no gateway."""
     certificate: GatewayCertificate | None = None
     """What the pool's gateway shows to gateways of other clusters; absent where it talks to none."""
+    gateway: GatewayAddress | None = None
+    """Where gateways of other clusters reach the pool's gateway, as its NodePool says; absent where they do not."""
     inputs: PlanningInputs | None = None
     """What the site plans by while the hub is away; absent for the hub's own cluster."""
 

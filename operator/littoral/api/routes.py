@@ -15,6 +15,11 @@ from littoral.api.rules import ListMap, Rule
 Pem = Annotated[str, Field(min_length=1, max_length=32768, pattern=r"^-----BEGIN ")]
 
 
+def gateway_tls_name(pool: str) -> str:
+    """The name in the certificate of a pool's gateway."""
+    return f"gateway-{pool}.littoral.internal"
+
+
 class RemoteGateway(ApiModel):
     """Where the gateway of a pool in another cluster is reached, over mutual TLS."""
 
@@ -27,8 +32,8 @@ class RemoteGateway(ApiModel):
 class GatewayCertificate(ApiModel):
     """What the pool's gateway shows to gateways of other clusters, signed by the hub. Nothing of it is secret."""
 
-    certificate: Pem
-    """Certificate of the gateway and what leads to its authority (PEM), for the request that its site reported."""
+    certificate: Pem | None = None
+    """Certificate of the gateway (PEM), for the request that its site reported; absent until there is one."""
     authorities: Pem
     """Certificates of the authorities whose gateways are trusted (PEM)."""
 

@@ -78,6 +78,7 @@ def render(problem: Problem, drafts: Iterable[Draft], *, fleet: Fleet) -> dict[s
                 node_selector=facts.pool.spec.node_selector,
                 cache_quota=facts.pool.spec.cache.quota,
                 bandwidth=facts.pool.spec.network.bandwidth,
+                gateway=facts.pool.spec.gateway,
                 servers=tuple(sorted((server for _, server in placed), key=lambda it: (it.namespace, it.name))),
             ),
         )

@@ -298,7 +298,11 @@ class _Reader:
         yield from ((pool, 0.0) for pool in local)
         # Another edge is a way out only where the NodePool names it.
         others = [pool for name, pool in self._problem.pools.items() if name in named and not pool.shared]
-        away = [(pool, named.get(pool.name, 0.0)) for pool in (*others, *self._shared) if pool not in local]
+        away = [
+            (pool, named.get(pool.name, 0.0))
+            for pool in (*others, *self._shared)
+            if pool not in local and (not local or any(it.reaches(pool) for it in local))
+        ]
         yield from sorted(away, key=lambda pair: (pair[0].shared, pair[1], pair[0].name))
 
     def _presence(

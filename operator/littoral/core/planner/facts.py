@@ -144,6 +144,11 @@ class PoolFacts:
         """The device classes that any of its nodes has."""
         return frozenset(name for node in self.nodes for name in node.devices)
 
+    def reaches(self, other: PoolFacts) -> bool:
+        """Whether requests can go from here to the other pool: to a Pod of the same cluster, or to a gateway of another
+        cluster, of which it is known where it is."""
+        return self.pool.spec.member == other.pool.spec.member or other.pool.spec.gateway is not None
+
     def hosts(self, accelerator: str, selectors: Sequence[NodeSelector]) -> tuple[int, ...]:
         """The nodes that have the device and satisfy all selectors, by index, those without accelerators first for
         `cpu`, so that servers without need leave the others their cores."""

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from littoral.api.latencyslo import Overflow
 from littoral.api.quantity import format_decimal, format_duration, parse_decimal
-from littoral.api.routes import Route, RouteTarget
+from littoral.api.routes import RemoteGateway, Route, RouteTarget, gateway_tls_name
 from littoral.core.plan import Flow
 from littoral.core.planner.assignments import Placed
 from littoral.core.planner.demands import barred
@@ -94,6 +94,7 @@ class _Router:
         self._coming = {pair: math.fsum(rates) for pair, rates in coming.items()}
         # Thousands of pools have the same few routes to the cloud.
         self._made: dict[object, Route] = {}
+        self._remotes: dict[str, RemoteGateway] = {}
 
     def of(self, pool: PoolFacts) -> tuple[Route, ...]:
         """The routes of a pool's gateway, by namespace and name; the most important ones, if there are too many."""
@@ -129,6 +130,8 @@ class _Router:
         pools = self._problem.pools.values()
         beside = [it for it in pools if not (it.shared or pool.shared) and it.site == pool.site] or [pool]
         for other in pools:
+            if not pool.reaches(other):
+                continue
             named = [it.round_trips[other.name] for it in beside if other.name in it.round_trips]
             if other in beside:
                 yield other.name, 0.0
@@ -147,7 +150,8 @@ class _Router:
         rate, budget = self._rate(model, pool, here, before=before), _budget(model, pool)
         if rate is None or budget is None:
             rate = budget = None
-        content = (model.key, model.priority, stays, rate, budget, targets)
+        gateways = tuple(self._gateway(pool, name) for name, _ in targets)
+        content = (model.key, model.priority, stays, rate, budget, targets, gateways)
         if content not in self._made:
             self._made[content] = Route(
                 namespace=model.key.namespace,
@@ -156,9 +160,25 @@ class _Router:
                 overflow=Overflow.NEVER if stays else Overflow.ALLOW,
                 rate=rate,
                 budget=budget,
-                next=tuple(RouteTarget(pool=name, weight=weight) for name, weight in targets),
+                next=tuple(
+                    RouteTarget(pool=name, weight=weight, gateway=gateway)
+                    for (name, weight), gateway in zip(targets, gateways, strict=True)
+                ),
             )
         return self._made[content]
+
+    def _gateway(self, pool: PoolFacts, name: str) -> RemoteGateway | None:
+        """Where the gateway of another pool is; None for one of the same cluster, whose Pods are reached directly."""
+        other = self._problem.pools[name].pool.spec
+        if other.member == pool.pool.spec.member or other.gateway is None:
+            return None
+        return self._remote(name, other.gateway.address)
+
+    def _remote(self, name: str, address: str) -> RemoteGateway:
+        # Compared by what it holds in `_made`, so one object for each pool is only the cheaper way.
+        if name not in self._remotes:
+            self._remotes[name] = RemoteGateway(address=address, tls_name=gateway_tls_name(name))
+        return self._remotes[name]
 
     def _rate(self, model: ModelFacts, pool: PoolFacts, here: Sequence[_Seat], *, before: Route | None) -> str | None:
         """Requests/s of a full replica: the mean of all replicas, where a pool has several variants."""
@@ -185,7 +205,13 @@ class _Router:
         """The other pools with their shares in what leaves: as the plan sends it, else by room and nearness."""
         seats = self._seats[model.key]
         planned = self._sent.get((model.key, None if pool.shared else pool.site), {})
-        weights = {name: rate for name, rate in planned.items() if name != pool.name and name in seats}
+        # Of a site with pools in several clusters, not every pool reaches what the plan sends the site's requests to.
+        pools = self._problem.pools
+        weights = {
+            name: rate
+            for name, rate in planned.items()
+            if name != pool.name and name in seats and pool.reaches(pools[name])
+        }
         if not weights:
             weights = self._likely(model, pool, trips=trips)
         total = math.fsum(weights.values())

@@ -46,6 +46,7 @@ def shortfalls(
             yield (
                 f"{missing:.4g} of {demand.amount:.4g} requests/s {_where(demand)} are not served: "
                 + _remedy(problem, demand, missing, replicas)
+                + _closed(problem, demand)
             )
         late = sum(flow.rate for flow in mine if flow.late)
         if late > 0:
@@ -79,6 +80,17 @@ def _remedy(problem: Problem, demand: Demand, missing: float, replicas: int) -> 
     if demand.amount <= 0:
         return f"room for {variant.name} on {variant.accelerator} in pool {best.pool} would do"
     return f"{missing / best.rate:.2g} more replicas of {variant.name} on {variant.accelerator} would do"
+
+
+def _closed(problem: Problem, demand: Demand) -> str:
+    """The way to another cluster that would be one with an address of its gateway; empty where there is none."""
+    local = [pool for pool in problem.pools.values() if not pool.shared and pool.site == demand.site]
+    if not local or any(slo.stays and slo.covers(demand.site) for slo in demand.model.slos):
+        return ""
+    for pool in problem.pools.values():
+        if pool.shared and pool.nodes and not any(it.reaches(pool) for it in local):
+            return f"; pool {pool.name} is of another cluster: spec.gateway.address of its NodePool would make it a way"
+    return ""
 
 
 def _hindrance(problem: Problem, model: ModelFacts, site: str | None) -> str:

@@ -87,13 +87,17 @@ for required in ("address", "tlsName"):
 CERTIFICATE = "spec.certificate"
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 SHOWN = {"certificate": PEM, "authorities": PEM}
-accepts(CERTIFICATE, SHOWN)
+accepts(CERTIFICATE, SHOWN, {"authorities": PEM})
+refuses(f"{CERTIFICATE}.authorities", ABSENT, says="Required value", also={CERTIFICATE: SHOWN})
 for part in ("certificate", "authorities"):
     at = f"{CERTIFICATE}.{part}"
-    refuses(at, ABSENT, says="Required value", also={CERTIFICATE: SHOWN})
     refuses(at, "MIIB", says="should match", also={CERTIFICATE: SHOWN})
     refuses(at, "", says="at least 1 chars long", also={CERTIFICATE: SHOWN})
     refuses(at, PEM + "A" * 32768, says="Too long", also={CERTIFICATE: SHOWN})
+
+accepts("spec.gateway", {"address": "gateway.cloud.example:8443"})
+refuses("spec.gateway.address", ABSENT, says="Required value", also={"spec.gateway": {}})
+TABLE.host_port("spec.gateway.address", also={"spec.gateway": {"address": "gateway.cloud.example:8443"}})
 
 INPUTS = "spec.inputs"
 COPY = {"namespace": "shop", "name": "digits", "spec": {"variants": []}}

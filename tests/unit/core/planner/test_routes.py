@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -205,3 +206,61 @@ def test_of_too_many_models_those_that_are_there_come_first() -> None:
     assert len(routes) == 1024
     assert {f"m{number}" for number in range(1000, 1100)} <= {it.name for it in routes}
     assert list(routes) == sorted(routes, key=lambda it: (it.namespace, it.name))
+
+
+@pytest.mark.parametrize(
+    ("members", "address", "expected"),
+    [
+        pytest.param({}, None, (None, True), id="one cluster: straight to its Pods"),
+        pytest.param({}, "gw.example:8443", (None, True), id="one cluster, whose gateway others may reach"),
+        pytest.param({"here": "store-12"}, None, (None, False), id="of a member, with nowhere to go to"),
+        pytest.param({"here": "store-12"}, "gw.example:8443", ("gw.example:8443", True), id="of a member"),
+        pytest.param({"here": "m", "cloud": "m"}, "gw.example:8443", (None, True), id="both of one member"),
+        pytest.param({"here": "m", "cloud": "n"}, "gw.example:8443", ("gw.example:8443", True), id="of two members"),
+    ],
+)
+def test_what_leaves_for_another_cluster_goes_to_its_gateway(
+    members: Mapping[str, str], address: str | None, expected: tuple[str | None, bool]
+) -> None:
+    before = world(slos=[slo()])
+    split = replace(
+        before,
+        pools=tuple(
+            pool(
+                it.name,
+                tier=it.spec.tier.value,
+                **({"member": members[it.name]} if it.name in members else {}),
+                **({"gateway": {"address": address}} if it.name == "cloud" and address else {}),
+            )
+            for it in before.pools
+        ),
+        nodes=tuple(replace(it, member=members.get(it.labels["littoral.dev/pool"])) for it in before.nodes),
+    )
+    decided = decide(split, demand={(DIGITS, "here"): 50.0})
+    found = route(decided, "here")
+    assert found is not None
+    assert [it.pool for it in found.next] == (["cloud"] if expected[1] else [])
+    for target in found.next:
+        wanted = expected[0] and {"address": expected[0], "tlsName": "gateway-cloud.littoral.internal"}
+        assert (target.gateway.dump() if target.gateway else None) == wanted
+    gateway = decided.assignments["cloud"].gateway
+    assert (gateway.address if gateway else None) == address
+
+
+def test_the_plan_sends_nothing_to_a_cluster_that_cannot_be_reached() -> None:
+    """More than the site can serve, and a cloud that its gateway has no address of."""
+    for address, served in ((None, False), ("gw.example:8443", True)):
+        apart = World(
+            models=(model(variants=[CPU], scaling={"maxReplicas": 20}),),
+            slos=(slo(),),
+            pools=(
+                pool("here", member="store-12", limits={"servers": 1}),
+                pool("cloud", tier="cloud", **({"gateway": {"address": address}} if address else {})),
+            ),
+            nodes=(replace(node("h", pool="here"), member="store-12"), node("c", pool="cloud")),
+        )
+        decided = decide(apart, demand={(DIGITS, "here"): 150.0})
+        assert any(it.pool == "cloud" and it.rate > 0 for it in decided.flows) is served
+        shortfall = decided.decisions[DIGITS].shortfall
+        assert ("pool cloud is of another cluster: spec.gateway.address of its NodePool" in shortfall) is not served
+        assert bool(shortfall) is not served
