@@ -96,7 +96,7 @@ for part in ("certificate", "authorities"):
     refuses(at, PEM + "A" * 32768, says="Too long", also={CERTIFICATE: SHOWN})
 
 accepts("spec.gateway", {"address": "gateway.cloud.example:8443"})
-refuses("spec.gateway.address", ABSENT, says="Required value", also={"spec.gateway": {}})
+refuses("spec.gateway.address", ABSENT, says="Required value", also={"spec.gateway": {"address": "a:1"}})
 TABLE.host_port("spec.gateway.address", also={"spec.gateway": {"address": "gateway.cloud.example:8443"}})
 
 INPUTS = "spec.inputs"
