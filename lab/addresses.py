@@ -11,6 +11,9 @@ from ipaddress import IPv4Address, IPv4Network
 SLOTS = 8
 """Labs that can be up at the same time on one machine."""
 
+MACHINES_AND_PODS = IPv4Network("198.18.0.0/16")
+"""The machines and pods of all labs, without their Services."""
+
 MAX_NODES = 16
 """Real nodes in one lab: each takes a /24 for its pods."""
 
@@ -37,6 +40,12 @@ class AddressPlan:
     def fake_pods(self) -> IPv4Network:
         """Addresses that kwok writes into the status of pods that never run; nothing answers there."""
         return self._network(16, 21)
+
+    def uplink(self, hub: int) -> IPv4Network:
+        """The network of this lab's link to the lab in slot ``hub``: first this lab's address, then the hub's."""
+        if not 0 <= hub < SLOTS or hub == self.slot:
+            raise ValueError(f"slot {hub} is not another lab's")
+        return IPv4Network((int(self._network(24, 24).network_address) + 4 * hub, 30))
 
     @property
     def machines(self) -> IPv4Network:

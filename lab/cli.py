@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from lab import programs
+from lab import links, programs
 from lab import status as lab_status
 from lab.cluster import ENGINES, Lab, Wish
 from lab.devices import device_classes
@@ -177,6 +177,38 @@ def mend(name: str, node: str) -> None:
       python -m lab mend edge
     """
     _lab(name).connect(node, connected=True)
+
+
+@main.command()
+@click.argument("site")
+@click.argument("hub")
+@click.option("--cut", is_flag=True, help="Cut the link instead: it stays, and nothing passes.")
+def link(site: str, hub: str, cut: bool) -> None:
+    """Link the lab SITE to the lab HUB, or mend their link: SITE reaches HUB, and HUB opens no connection into SITE.
+
+    Pods, nodes and programs of SITE reach the machines and pods of HUB at their own addresses. What is under way when
+    the link is cut hangs, as on an uplink that fails somewhere on its way.
+
+    \b
+    Examples:
+      python -m lab link store hub
+      python -m lab link store hub --cut
+      python -m lab unlink store hub
+    """
+    (links.cut if cut else links.link)(site=_lab(site), hub=_lab(hub))
+
+
+@main.command()
+@click.argument("site")
+@click.argument("hub")
+def unlink(site: str, hub: str) -> None:
+    """Remove the link of the lab SITE to the lab HUB, if there is one.
+
+    \b
+    Example:
+      python -m lab unlink store hub
+    """
+    links.unlink(site=_lab(site), hub=_lab(hub))
 
 
 @main.command("programs")

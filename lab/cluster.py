@@ -135,11 +135,16 @@ class Lab:
         """One of the lab's machines."""
         return Machine(cgroup=self.files.cgroup, name=name, directory=self.files.machine(name))
 
-    def _node(self, name: str) -> tuple[LabState, int]:
-        """The state of the running lab, and the number of one of its nodes."""
+    def running(self) -> LabState:
+        """The state of the lab, whose control plane runs. Raises ``LabError`` when it does not."""
         state = self.files.read()
         if state is None or not any(map(machine.running, state.machines[:1])):
             raise LabError(f"lab {self.files.name} is not up: python -m lab up --name {self.files.name}")
+        return state
+
+    def _node(self, name: str) -> tuple[LabState, int]:
+        """The state of the running lab, and the number of one of its nodes."""
+        state = self.running()
         names = [node.name for node in state.nodes]
         if name not in names:
             raise LabError(f"lab {self.files.name} has no node {name!r}, only {', '.join(names) or 'none'}")

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from ipaddress import IPv4Network
 
-from lab.addresses import AddressPlan
+from lab.addresses import MACHINES_AND_PODS, AddressPlan
 from lab.errors import LabError
 from lab.state import host_interface
 
@@ -33,7 +33,7 @@ def wire_control_plane(*, plan: AddressPlan, pid: int, pods: Sequence[IPv4Networ
     ``pods`` are the networks of the nodes' pods in the order of the nodes; nothing while those are not known.
     """
     interface, length = host_interface(plan.slot), plan.machines.prefixlen
-    _ip(
+    run_ip(
         [
             f"link add {_BRIDGE} type bridge",
             f"addr add {plan.control_plane}/{length} dev {_BRIDGE}",
@@ -41,24 +41,28 @@ def wire_control_plane(*, plan: AddressPlan, pid: int, pods: Sequence[IPv4Networ
         ],
         pid=pid,
     )
-    _ip([f"link add {interface} type veth peer name host netns {pid}"])
-    _ip([f"link set host master {_BRIDGE} up"], pid=pid)
-    _ip([f"addr add {plan.host}/{length} dev {interface}", f"link set {interface} up"])
+    run_ip([f"link add {interface} type veth peer name host netns {pid}"])
+    run_ip([f"link set host master {_BRIDGE} up"], pid=pid)
+    run_ip([f"addr add {plan.host}/{length} dev {interface}", f"link set {interface} up"])
     # Requests to Services, from the host and from the API server (webhooks), go by way of a node, whose kube-proxy
     # translates them.
     services = [f"route add {plan.services} via {plan.node(0)}"]
     for place in (pid, None):
-        _ip([*_routes(plan, pods), *services], pid=place)
+        run_ip([*_routes(plan, pods), *services], pid=place)
 
 
 def wire_node(*, plan: AddressPlan, index: int, pid: int, control_plane: int, pods: Sequence[IPv4Network]) -> None:
     """Wire the node ``index``, whose PID 1 is ``pid``, to the bridge in the machine of ``control_plane``."""
     name = f"node{index}"
-    _ip([f"link add {name} type veth peer name eth0 netns {pid}"], pid=control_plane)
-    _ip([f"link set {name} master {_BRIDGE} up"], pid=control_plane)
+    run_ip([f"link add {name} type veth peer name eth0 netns {pid}"], pid=control_plane)
+    run_ip([f"link set {name} master {_BRIDGE} up"], pid=control_plane)
     address = f"{plan.node(index)}/{plan.machines.prefixlen}"
     others = [route for number, route in enumerate(_routes(plan, pods)) if number != index]
-    _ip([f"addr add {address} dev eth0", "link set eth0 up", *others], pid=pid)
+    # Other labs are beyond the control plane, which has a way to those that this lab is linked to, and to no other.
+    # A pod that is gone is still here, and nowhere.
+    others += [f"route add unreachable {network}" for network in pods[index : index + 1]]
+    others += [f"route add {MACHINES_AND_PODS} via {plan.control_plane}"]
+    run_ip([f"addr add {address} dev eth0", "link set eth0 up", *others], pid=pid)
 
 
 def unwire_node(*, index: int, control_plane: int) -> None:
@@ -69,7 +73,7 @@ def unwire_node(*, index: int, control_plane: int) -> None:
 
 def connect_node(*, index: int, control_plane: int, connected: bool) -> None:
     """Mend or cut the cable of the node ``index`` at the bridge's end: the node keeps its addresses and routes."""
-    _ip([f"link set node{index} {'up' if connected else 'down'}"], pid=control_plane)
+    run_ip([f"link set node{index} {'up' if connected else 'down'}"], pid=control_plane)
 
 
 def _routes(plan: AddressPlan, pods: Sequence[IPv4Network]) -> list[str]:
@@ -78,7 +82,7 @@ def _routes(plan: AddressPlan, pods: Sequence[IPv4Network]) -> list[str]:
 
 def route_pods(*, plan: AddressPlan, pods: Sequence[IPv4Network]) -> None:
     """Let the host reach the pods' networks of the nodes (in the order of their addresses)."""
-    _ip([f"route replace {network} via {plan.node(index)}" for index, network in enumerate(pods)])
+    run_ip([f"route replace {network} via {plan.node(index)}" for index, network in enumerate(pods)])
 
 
 def unwire(*, slot: int) -> bool:
@@ -87,8 +91,8 @@ def unwire(*, slot: int) -> bool:
     return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
-def _ip(commands: Sequence[str], *, pid: int | None = None) -> None:
-    """Run ``ip`` commands in the network namespace of ``pid``, or the host's."""
+def run_ip(commands: Sequence[str], *, pid: int | None = None) -> None:
+    """Run ``ip`` commands in the network namespace of ``pid``, or the host's; ``LabError`` when one fails."""
     enter = ["nsenter", f"--net=/proc/{pid}/ns/net"] if pid is not None else []
     batch = "\n".join(commands) + "\n"
     result = subprocess.run([*enter, "ip", "-batch", "-"], check=False, input=batch, capture_output=True, text=True)

@@ -169,8 +169,7 @@ def choose_slot(*, cache: Path, name: str) -> int:
     are known by the host's end of its network. Raises ``LabError`` when all are in use.
     """
     foreign = {slot for slot in range(SLOTS) if Path("/sys/class/net", host_interface(slot)).exists()}
-    read = (_read(path) for path in sorted((cache / "labs").glob("*/state.json")))
-    states = [state for state in read if state is not None]
+    states = all_states(cache)
     busy = foreign | {state.slot for state in states if state.name != name and state.phase != "Down"}
     own = [state.slot for state in states if state.name == name]
     down = [state.slot for state in states if state.name != name]
@@ -179,6 +178,12 @@ def choose_slot(*, cache: Path, name: str) -> int:
     if not free:
         raise LabError(f"{SLOTS} labs are up on this machine already: take one down first")
     return free[0]
+
+
+def all_states(cache: Path) -> list[LabState]:
+    """The states of all labs below the cache directory that can be read, by their names."""
+    read = (_read(path) for path in sorted((cache / "labs").glob("*/state.json")))
+    return [state for state in read if state is not None]
 
 
 def host_interface(slot: int) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lab import machine, programs
+from lab import links, machine, programs
 from lab.addresses import AddressPlan
 from lab.api import ApiError, Client, api_url
 from lab.cluster import Lab
+from lab.links import LinkStatus
 from lab.spec import ProgramStatus
 from lab.state import LabState, MachineState
 
@@ -53,6 +54,7 @@ class LabStatus:
     machines: tuple[MachineStatus, ...]
     nodes: tuple[NodeStatus, ...]
     fake_nodes: dict[str, int]
+    links: tuple[LinkStatus, ...]
 
 
 def read_status(lab: Lab) -> LabStatus | None:
@@ -81,6 +83,7 @@ def read_status(lab: Lab) -> LabStatus | None:
         machines=machines,
         nodes=nodes,
         fake_nodes=fake,
+        links=links.read(lab),
     )
 
 
@@ -166,6 +169,8 @@ def render(status: LabStatus) -> str:
         lines += ["", *_table(rows)]
     if status.fake_nodes:
         lines.append(f"fake nodes: {', '.join(f'{count} {ready}' for ready, count in status.fake_nodes.items())}")
+    for link in status.links:
+        lines.append(f"{link.what} {link.lab}: link {link.state} (here {link.address}, there {link.peer})")
     return "\n".join(lines)
 
 

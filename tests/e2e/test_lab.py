@@ -8,12 +8,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from uuid import uuid4
 
 import pytest
@@ -233,6 +234,142 @@ class TestNetwork:
         inside = cgroups.processes(lab=commands.files.cgroup)
         listening = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout
         assert not [pid for pid in inside if f"pid={pid}," in listening]
+
+
+@pytest.fixture(scope="module")
+def site(commands: Commands, archive: Path) -> Iterator[Commands]:
+    """A second lab, with a pod on its node, linked to the first one, which is its hub."""
+    site = Commands(name=f"test-{uuid4().hex[:6]}")
+    try:
+        site.lab("up", "--node", "store", "--no-images")
+        site.lab("load-images", str(archive))
+        site.kubectl("apply", "-f", "-", stdin=_workload("store"))
+        site.kubectl("wait", "--for=condition=Available", "deployment", "--all", "--timeout=60s")
+        yield site
+    finally:
+        site.lab("down", "--purge")
+
+
+@pytest.fixture
+def linked(site: Commands, commands: Commands) -> Iterator[None]:
+    """The two labs, linked."""
+    _link("link", site, commands)
+    yield
+    _link("unlink", site, commands)
+
+
+def _link(command: str, site: Commands, hub: Commands, *options: str, check: bool = True) -> str:
+    line = [sys.executable, "-m", "lab", command, site.name, hub.name, *options]
+    result = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert not check or result.returncode == 0, result.stderr
+    return result.stderr
+
+
+def _reaches(commands: Commands, pool: str, url: str) -> str:
+    """What a pod gets from a URL; empty when it gets nothing within 5 seconds."""
+    with contextlib.suppress(AssertionError):
+        return commands.kubectl("exec", f"deployment/probe-{pool}", "--", "/probe", "get", url).strip()
+    return ""
+
+
+def _states(commands: Commands) -> list[tuple[str, str, str]]:
+    return [(link["what"], link["lab"], link["state"]) for link in commands.status()["links"]]
+
+
+@pytest.mark.usefixtures("linked")
+class TestLink:
+    def test_a_site_reaches_the_hubs_api_server_under_its_certificate(self, site: Commands, commands: Commands) -> None:
+        init = str(site.state.machines[0].init)
+        binary = programs.ensure(("kubernetes",), cache=cache_directory()).path("kubernetes", "kubectl")
+        line = ["nsenter", "--target", init, "--net", binary, "--kubeconfig", str(commands.files.kubeconfig)]
+        result = subprocess.run([*line, "get", "nodes"], capture_output=True, text=True, check=True)
+        assert "edge-1" in result.stdout
+
+    def test_pods_of_the_site_reach_pods_of_the_hub_and_not_the_other_way(
+        self, site: Commands, commands: Commands
+    ) -> None:
+        there, here = _pod(commands, "cloud"), _pod(site, "store")
+        assert _reaches(site, "store", f"http://{there['status']['podIP']}:8080") == there["metadata"]["name"]
+        # As from behind a router: with an address of the link, which says nothing of the site's own.
+        (link,) = commands.status()["links"]
+        assert f"request from {link['peer']}:" in commands.kubectl("logs", "deployment/probe-cloud")
+        listening = (here["status"]["podIP"], 8080), (here["status"]["hostIP"], 10250), (link["peer"], 6443)
+        for address, port in listening:
+            assert _reaches(commands, "cloud", f"http://{address}:{port}") == ""
+
+    def test_a_node_port_of_the_hub_is_reached(self, site: Commands, commands: Commands) -> None:
+        commands.kubectl("patch", "service", "probe-cloud", "--patch", '{"spec": {"type": "NodePort"}}')
+        port = commands.get("service", "probe-cloud")["spec"]["ports"][0]["nodePort"]
+        for pool in ("edge", "cloud"):
+            url = f"http://{_pod(commands, pool)['status']['hostIP']}:{port}"
+            _await(lambda url=url: _reaches(site, "store", url) == _name(commands, "cloud"))  # type: ignore[misc]
+
+    def test_what_is_under_way_when_the_link_is_cut_hangs_and_goes_on_when_it_is_mended(
+        self, site: Commands, commands: Commands
+    ) -> None:
+        url = f"http://{_pod(commands, 'cloud')['status']['podIP']}:8080"
+        assert _states(site) == [("hub", commands.name, "Up")]
+        assert _states(commands) == [("site", site.name, "Up")]
+        binary = programs.ensure(("kubernetes",), cache=cache_directory()).path("kubernetes", "kubectl")
+        watch = ["nsenter", "--target", str(site.state.machines[0].init), "--net", binary, "--kubeconfig"]
+        watch += [str(commands.files.kubeconfig), "get", "configmaps", "--watch-only", "--output=name"]
+        with subprocess.Popen(watch, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                began = threading.Event()
+                names: list[str] = []
+
+                def read(lines: IO[str]) -> None:
+                    for line in lines:
+                        names.append(line.strip())
+                        began.set()
+
+                reader = threading.Thread(target=read, args=(process.stdout,))
+                reader.start()
+                number = 0
+                while not began.wait(0.2):  # Until the watch is there.
+                    commands.kubectl("create", "configmap", f"before-{number}")
+                    number += 1
+                _link("link", site, commands, "--cut")
+                assert _states(site) == [("hub", commands.name, "Cut")]
+                assert _states(commands) == [("site", site.name, "Cut")]
+                commands.kubectl("create", "configmap", "meanwhile")
+                assert _reaches(site, "store", url) == ""
+                assert process.poll() is None
+                assert "configmap/meanwhile" not in names
+                _link("link", site, commands)
+                # The same connection: TCP sends again what was lost.
+                _await(lambda: "configmap/meanwhile" in names)
+                assert _reaches(site, "store", url) == _name(commands, "cloud")
+            finally:
+                process.terminate()
+        reader.join()
+
+    def test_without_a_link_nothing_is_reached(self, site: Commands, commands: Commands) -> None:
+        _link("unlink", site, commands)
+        assert _reaches(site, "store", f"http://{_pod(commands, 'cloud')['status']['podIP']}:8080") == ""
+        assert "is not linked to" in _link("link", site, commands, "--cut", check=False)
+        assert _states(site) == _states(commands) == []
+
+    def test_a_link_outlives_a_reboot_of_a_node_and_not_the_lab(
+        self, site: Commands, commands: Commands, archive: Path
+    ) -> None:
+        commands.lab("reboot", "cloud")
+        _await(lambda: bool(_pod(commands, "cloud")["status"]["containerStatuses"][0]["ready"]))
+        url = f"http://{_pod(commands, 'cloud')['status']['podIP']}:8080"
+        _await(lambda: _reaches(site, "store", url) == _name(commands, "cloud"))
+        other = Commands(name=f"test-{uuid4().hex[:6]}")
+        try:
+            other.lab("up", "--control-plane-only")
+            _link("link", site, other)
+            assert ("hub", other.name, "Up") in _states(site)
+            other.lab("down")
+            assert _states(site) == [("hub", commands.name, "Up")]
+            other.lab("up", "--control-plane-only")
+            _link("link", site, other)
+            assert ("hub", other.name, "Up") in _states(site)
+        finally:
+            other.lab("down", "--purge")
 
 
 class TestRecovery:
