@@ -27,7 +27,8 @@ ABOUT: Final[Mapping[str, str]] = {
     Reason.MAX_REPLICAS_REACHED: "raise spec.scaling.maxReplicas",
     Reason.NO_DEVICE: "add a variant for a class that the pools have, or see why no node announces the device (its "
     "device plugin, the variant's nodeSelector)",
-    Reason.NO_NODE: "label nodes so that the NodePool's nodeSelector selects them",
+    Reason.NO_NODE: "label nodes so that the NodePool's nodeSelector selects them; those of a member cluster are known "
+    "once it has joined (littoral invite MEMBER)",
     Reason.NO_NODE_USABLE: "see why no node of the pool is ready and schedulable: kubectl get nodes",
     Reason.POOL_FULL: "raise limits.servers of the NodePool",
     Reason.SITE_NOT_SELECTED: "name the site in sites.matchNames of the LatencySLO, or remove sites",

@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 from littoral.api import Assignment, InvalidObject, LatencySLO, Model, NodePool
 from littoral.api.meta import Resource
 from littoral.core.hardware import DeviceTable, InvalidDeviceTable, Node, default_device_table, parse_device_table
-from littoral.core.world import World
+from littoral.core.member_nodes import MemberNodes
+from littoral.core.world import World, in_order
 
 Object = dict[str, Any]
 
@@ -181,7 +182,7 @@ def surroundings(objects: Sequence[Mapping[str, Any]], *, devices: DeviceTable) 
             models=tuple(read[Model.KIND]),
             slos=tuple(read[LatencySLO.KIND]),
             pools=tuple(read[NodePool.KIND]),
-            nodes=tuple(sorted(read[NODE], key=lambda node: node.name)),
+            nodes=in_order((*read[NODE], *MemberNodes().of(read[Assignment.KIND]))),
             devices=devices,
         ),
         assignments={assignment.name: assignment for assignment in read[Assignment.KIND]},

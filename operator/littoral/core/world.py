@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -99,6 +99,11 @@ def _measured(pool: NodePool, round_trips: Mapping[tuple[str, str], float], *, s
 def key_of(model: Model) -> ModelKey:
     """The key of a Model."""
     return ModelKey(model.namespace or "", model.name)
+
+
+def in_order(nodes: Iterable[Node]) -> tuple[Node, ...]:
+    """The nodes by cluster and name, the own cluster's first: two clusters may have nodes of one name."""
+    return tuple(sorted(nodes, key=lambda node: (node.member or "", node.name)))
 
 
 def selects(pool: NodePool, node: Node) -> bool:

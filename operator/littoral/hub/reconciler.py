@@ -21,10 +21,11 @@ from littoral.cluster.resources import ASSIGNMENTS, NODES
 from littoral.cluster.status import refuse_malformed, write_statuses
 from littoral.core.hardware import DeviceTable, Node
 from littoral.core.learning import Learner
+from littoral.core.member_nodes import MemberNodes
 from littoral.core.plan import Plan
 from littoral.core.planner import Memo, Problem, Tuning, build_problem, plan
 from littoral.core.staging import stage
-from littoral.core.world import ModelKey, World, key_of
+from littoral.core.world import ModelKey, World, in_order, key_of
 from littoral.hub.announcements import announcements
 from littoral.hub.memory import Memory
 from littoral.hub.statuses import model_status, pool_status, slo_status
@@ -63,6 +64,7 @@ class Reconciler:
         self._problem: Problem | None = None
         self._finished: tuple[Problem, int] | None = None
         self._nodes: Informer[Node] = Informer(client, NODES, keep=Node.from_object, on_change=on_change)
+        self._member_nodes = MemberNodes()
 
     @property
     def informers(self) -> list[Informer[Node]]:
@@ -75,7 +77,8 @@ class Reconciler:
         if not self._nodes.synced or not self._kinds.synced:
             return True
         changes = self._kinds.changes
-        world, assignments = self._snapshot(), self._kinds.assignments.objects()
+        assignments = self._kinds.assignments.objects()
+        world = self._snapshot(assignments)
 
         # 2. Take up what an earlier process has learned, once, and keep what this one has, from time to time.
         await self._remember()
@@ -97,12 +100,12 @@ class Reconciler:
         self._finished = (problem, changes) if written and told else None
         return written and told
 
-    def _snapshot(self) -> World:
+    def _snapshot(self, assignments: Sequence[Assignment]) -> World:
         return World(
             models=self._kinds.models.objects(),
             slos=self._kinds.slos.objects(),
             pools=self._kinds.pools.objects(),
-            nodes=tuple(sorted(self._nodes.values(), key=lambda node: node.name)),
+            nodes=in_order((*self._nodes.values(), *self._member_nodes.of(assignments))),
             devices=self._devices,
         )
 
@@ -170,7 +173,10 @@ class Reconciler:
             if written:
                 await self._announce(model, status)
         slos = [(slo, slo_status(slo, world=world, decisions=decided.decisions, now=now)) for slo in world.slos]
-        pools = [(pool, pool_status(pool, world=world, now=now)) for pool in world.pools]
+        pools = [
+            (pool, pool_status(pool, world=world, now=now, assignment=assignments.get(pool.name)))
+            for pool in world.pools
+        ]
         for _, _, written in (
             *await write_statuses(self._client, slos, manager=FIELD_MANAGER),
             *await write_statuses(self._client, pools, manager=FIELD_MANAGER),

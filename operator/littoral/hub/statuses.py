@@ -200,8 +200,12 @@ def _attainable(before: Conditions, decision: core.Decision | None, *, generatio
     )
 
 
-def pool_status(pool: NodePool, *, world: World, now: datetime) -> NodePoolStatus:
-    """The status of a NodePool: what was found in it."""
+def pool_status(pool: NodePool, *, world: World, now: datetime, assignment: Assignment | None = None) -> NodePoolStatus:
+    """The status of a NodePool: what was found in it.
+
+    Args:
+        assignment: of the pool, with what its site reports; a member cluster's nodes are known from there alone.
+    """
     nodes = world.nodes_by_pool[pool.name]
     usable = [node for node in nodes if node.usable]
     found: dict[tuple[str, str, int | None], tuple[int, int]] = {}
@@ -212,7 +216,9 @@ def pool_status(pool: NodePool, *, world: World, now: datetime) -> NodePoolStatu
             found[key] = (count + device.count, holders + 1)
     return NodePoolStatus(
         observed_generation=pool.metadata.generation,
-        conditions=_pool_conditions(pool, nodes=len(nodes), usable=len(usable), world=world, now=now),
+        conditions=_pool_conditions(
+            pool, nodes=len(nodes), usable=len(usable), world=world, now=now, assignment=assignment
+        ),
         nodes=len(nodes),
         ready_nodes=len(usable),
         accelerators=tuple(
@@ -230,10 +236,21 @@ def pool_status(pool: NodePool, *, world: World, now: datetime) -> NodePoolStatu
     )
 
 
-def _pool_conditions(pool: NodePool, *, nodes: int, usable: int, world: World, now: datetime) -> tuple[Condition, ...]:
-    before, generation = pool.status.conditions, pool.metadata.generation
-    own = {node.name for node in world.nodes_by_pool[pool.name]}
-    lost = sorted(node.name for node in world.nodes if selects(pool, node) and node.name not in own)
+def _pool_conditions(
+    pool: NodePool, *, nodes: int, usable: int, world: World, now: datetime, assignment: Assignment | None
+) -> tuple[Condition, ...]:
+    before, generation, member = pool.status.conditions, pool.metadata.generation, pool.spec.member
+    if member is not None and (assignment is None or assignment.status.observed_generation < 0):
+        return conditions.reconciling(
+            before,
+            reason="AwaitingReport",
+            message=f"member {member} has yet to report: littoral invite {member} prints the token with which it joins",
+            generation=generation,
+            now=now,
+            serving=ConditionStatus.UNKNOWN,
+        )
+    own = {(node.member, node.name) for node in world.nodes_by_pool[pool.name]}
+    lost = sorted(node.name for node in world.nodes if selects(pool, node) and (node.member, node.name) not in own)
     if lost:
         message = (
             f"node {', '.join(lost)} belongs to another NodePool, the first by name: make the nodeSelectors exclusive"
@@ -244,5 +261,6 @@ def _pool_conditions(pool: NodePool, *, nodes: int, usable: int, world: World, n
         return conditions.ready(before, reason="NodesReady", message=message, generation=generation, now=now)
     reason, message = "NodesNotReady", f"none of the {nodes} nodes is ready and schedulable"
     if not nodes:
-        reason, message = "NoNode", "no node has the labels that nodeSelector asks for: label one"
+        where = "no node" if member is None else f"no node of member {member}"
+        reason, message = "NoNode", f"{where} has the labels that nodeSelector asks for: label one"
     return conditions.reconciling(before, reason=reason, message=message, generation=generation, now=now)

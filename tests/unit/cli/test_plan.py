@@ -17,6 +17,7 @@ from littoral.cli.plan_text import as_text
 from littoral.cli.whatif import key_from, solve
 from littoral.cli.worlds import ObjectKey, overlay, surroundings, trimmed
 from littoral.core.hardware import default_device_table
+from littoral.core.node_reports import reports_of
 from littoral.core.plan import Decision, Plan
 from littoral.core.world import ModelKey, World
 from tests.support.objects import assignment, model, model_object, node, pool, pool_object, server, variant
@@ -138,6 +139,20 @@ def test_a_snapshot_s_assignments_tell_what_runs(tmp_path: Path) -> None:
     assert [(it["name"], it["change"], it["message"]) for it in said["models"]] == [
         ("gone", "goes", "the Model is gone")
     ]
+
+
+def test_a_member_s_nodes_are_known_from_its_reports(tmp_path: Path) -> None:
+    """From a snapshot as from the live cluster, as the operator knows them."""
+    there = assignment("store")
+    reported = reports_of([node("n1", pool="store", labels={"app": "till"})])
+    body = there.dump() | {"kind": "Assignment"}
+    body["spec"]["member"] = "store-12"
+    body["status"] = {"observedGeneration": 1, "nodes": [report.dump() for report in reported]}
+    kept = trimmed(body)
+    world = surroundings([kept], devices=default_device_table()).world
+    assert world.nodes == (node("n1", pool="store", labels={"app": "till"}, member="store-12"),)
+    found = changes("--world", write(tmp_path / "w", model_object(), pool_object("store", member="store-12"), body))
+    assert [(it["pool"], it["change"]) for it in found["servers"]] == [("store", "appears")]
 
 
 def test_gateways_are_part_of_a_world_whose_assignments_have_routes() -> None:

@@ -248,6 +248,37 @@ def test_conditions_of_a_pool(pools: tuple[Any, ...], nodes: tuple[Any, ...], ex
     assert conditions_of(pool_status(pools[0], world=World(pools=pools, nodes=nodes), now=NOW)) == expected
 
 
+@pytest.mark.parametrize(
+    ("observed", "expected", "message"),
+    [
+        (None, ("Unknown", "AwaitingReport"), "littoral invite store-12 prints the token with which it joins"),
+        (-1, ("Unknown", "AwaitingReport"), "member store-12 has yet to report"),
+        (1, ("False", "NoNode"), "no node of member store-12 has the labels"),
+    ],
+)
+def test_a_pool_of_a_member_that_has_reported_no_node(
+    observed: int | None, expected: tuple[str, str], message: str
+) -> None:
+    member = pool(member="store-12")
+    said = None if observed is None else assignment(status={"observedGeneration": observed})
+    # A node of the hub's own cluster with the labels is none of the pool's.
+    status = pool_status(member, world=World(pools=(member,), nodes=(node(),)), now=NOW, assignment=said)
+    assert conditions_of(status) == {"Ready": expected, "Reconciling": ("True", expected[1])}
+    assert message in ready(status).message
+    assert status.nodes == 0
+
+
+def test_nodes_of_one_name_in_two_clusters_do_not_overlap() -> None:
+    anywhere = {"matchLabels": {"gpu": "yes"}}
+    pools = (pool("here", nodeSelector=anywhere), pool("there", nodeSelector=anywhere, member="store-12"))
+    nodes = tuple(node("n1", pool="x", labels={"gpu": "yes"}, member=member) for member in (None, "store-12"))
+    said = assignment("there", status={"observedGeneration": 1})
+    for each in pools:
+        status = pool_status(each, world=World(pools=pools, nodes=nodes), now=NOW, assignment=said)
+        assert conditions_of(status) == {"Ready": ("True", "NodesReady")}
+        assert status.nodes == 1
+
+
 def test_a_pool_says_what_was_found_in_it() -> None:
     gpu = {
         "extended": {"nvidia.com/gpu": 2},
