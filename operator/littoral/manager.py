@@ -25,6 +25,7 @@ from littoral.core.hardware import default_device_table, parse_device_table
 from littoral.core.learning import Learner, LearnerTuning
 from littoral.core.planner import Tuning
 from littoral.hub import handlers as hub_handlers
+from littoral.hub.authority import GatewayAuthority
 from littoral.hub.memory import Memory
 from littoral.hub.reconciler import FIELD_MANAGER
 from littoral.hub.reconciler import Reconciler as Hub
@@ -110,14 +111,18 @@ class _Manager:
         self._site: Site | None = None
         if "hub" in options.roles:
             table = options.device_table
+            recorder = EventRecorder(client, component="littoral-hub", instance=options.identity)
             self._hub = Hub(
                 client,
                 kinds=self._kinds,
                 devices=parse_device_table(table.read_text()) if table else default_device_table(),
-                recorder=EventRecorder(client, component="littoral-hub", instance=options.identity),
+                recorder=recorder,
                 learner=Learner(options.learning),
                 memory=Memory(
                     client, namespace=options.namespace, name=f"{options.lease}-memory", manager=FIELD_MANAGER
+                ),
+                authority=GatewayAuthority(
+                    client, namespace=options.namespace, recorder=recorder, manager=FIELD_MANAGER
                 ),
                 tuning=options.planning,
                 on_change=self._trigger,

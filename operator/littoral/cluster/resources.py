@@ -49,6 +49,7 @@ ASSIGNMENTS: Final = Resource(group=GROUP, version=VERSION, plural="assignments"
 
 NODES: Final = Resource(group="", version="v1", plural="nodes", kind="Node", namespaced=False)
 PODS: Final = Resource(group="", version="v1", plural="pods", kind="Pod")
+SECRETS: Final = Resource(group="", version="v1", plural="secrets", kind="Secret")
 SERVICES: Final = Resource(group="", version="v1", plural="services", kind="Service")
 CONFIG_MAPS: Final = Resource(group="", version="v1", plural="configmaps", kind="ConfigMap")
 DEPLOYMENTS: Final = Resource(group="apps", version="v1", plural="deployments", kind="Deployment")
@@ -68,6 +69,7 @@ _BY_KIND: Final = {
         ASSIGNMENTS,
         NODES,
         PODS,
+        SECRETS,
         SERVICES,
         CONFIG_MAPS,
         DEPLOYMENTS,

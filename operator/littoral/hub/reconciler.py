@@ -27,6 +27,7 @@ from littoral.core.planner import Memo, Problem, Tuning, build_problem, plan
 from littoral.core.staging import stage
 from littoral.core.world import ModelKey, World, in_order, key_of
 from littoral.hub.announcements import announcements
+from littoral.hub.authority import GatewayAuthority
 from littoral.hub.memory import Memory
 from littoral.hub.statuses import model_status, pool_status, slo_status
 
@@ -49,6 +50,7 @@ class Reconciler:
         recorder: EventRecorder,
         learner: Learner,
         memory: Memory,
+        authority: GatewayAuthority,
         tuning: Tuning,
         on_change: Callable[[], None],
     ) -> None:
@@ -58,6 +60,7 @@ class Reconciler:
         self._recorder = recorder
         self._learner = learner
         self._memory = memory
+        self._authority = authority
         self._save_at: float | None = None
         self._tuning = tuning
         self._memo = Memo()
@@ -85,7 +88,8 @@ class Reconciler:
 
         # 3. Learn from what the sites report, off the event loop: watches and the Lease must not wait.
         problem = await asyncio.to_thread(self._learn, world, assignments)
-        if self._finished is not None and self._finished[1] == changes and problem.same(self._finished[0]):
+        finished = self._finished is not None and self._finished[1] == changes and problem.same(self._finished[0])
+        if finished and not self._authority.due:
             return True
 
         # 4. Plan.
@@ -140,10 +144,10 @@ class Reconciler:
         return self._problem
 
     async def _write_assignments(self, world: World, decided: Plan) -> bool:
-        done = True
         current = {assignment.name: assignment for assignment in self._kinds.assignments.objects()}
         pools = {pool.name: pool for pool in world.pools}
-        for name, spec in stage(decided, current=current).items():
+        specs, done = await self._authority.certify(stage(decided, current=current), current=current)
+        for name, spec in specs.items():
             if name in current and current[name].spec == spec:
                 continue
             try:

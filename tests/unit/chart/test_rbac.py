@@ -76,15 +76,16 @@ def test_there_is_no_other_cluster_role() -> None:
 
 
 def test_the_lease_is_a_matter_of_the_own_namespace_and_of_one_name() -> None:
-    role = render().one("Role")
+    role = render({"roles": ["hub"]}).one("Role")
     assert role["metadata"]["namespace"] == NAMESPACE
     assert f"--lease={role['rules'][0]['resourceNames'][0]}" in render().container["args"]
     assert rights(role) == {
         "coordination.k8s.io/leases": {"get", "update", "create"},
         "configmaps": {"get", "create", "patch"},
+        "secrets": {"get", "create", "patch"},
     }
     named = [rule for rule in role["rules"] if "create" not in rule["verbs"]]
-    assert [rule["resourceNames"] for rule in named] == [["littoral-operator"]]
+    assert [rule["resourceNames"] for rule in named] == [["littoral-operator"], ["littoral-gateway-ca"]]
 
 
 def test_every_binding_is_for_the_operators_service_account_alone() -> None:
