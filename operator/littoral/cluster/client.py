@@ -7,6 +7,7 @@ that Littoral does with a Pod.
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, Self, cast
@@ -75,6 +76,29 @@ class Client:
             raise NoCluster(f"no cluster to talk to: {error}. Set KUBECONFIG or name a context.") from error
         return cls(ApiClient(configuration))
 
+    @classmethod
+    def at(cls, server: str, *, ca: str, token: str) -> Self:
+        """Use an API server by its URL, the certificates (PEM) that its own must lead to (empty: the system's), and a
+        bearer token.
+
+        Raises:
+            ValueError: `ca` holds no certificate.
+        """
+        return cls(_api_at(server, ca=ca, token=token))
+
+    def use_token(self, token: str) -> None:
+        """Present another token from the next request on; connections stay, watches go on."""
+        self._api.configuration.api_key["BearerToken"] = f"Bearer {token}"
+
+    async def redirect(self, server: str, *, ca: str, token: str) -> None:
+        """Go to another API server from the next request on. Watches of the old one break, as when a link does.
+
+        Raises:
+            ValueError: `ca` holds no certificate; nothing has changed then.
+        """
+        before, self._api = self._api, _api_at(server, ca=ca, token=token)
+        await before.close()
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -95,7 +119,13 @@ class Client:
             raise
 
     async def list(
-        self, resource: Resource, *, namespace: str | None = None, label_selector: str = "", page: int = 500
+        self,
+        resource: Resource,
+        *,
+        namespace: str | None = None,
+        label_selector: str = "",
+        field_selector: str = "",
+        page: int = 500,
     ) -> tuple[list[Object], str]:
         """All objects of a collection, read in pages, and the resourceVersion to watch from.
 
@@ -103,9 +133,7 @@ class Client:
             ApiError: also 410 when the list took so long that its snapshot is gone: list again.
         """
         items: list[Object] = []
-        query = {"limit": str(page)}
-        if label_selector:
-            query["labelSelector"] = label_selector
+        query = {"limit": str(page), "labelSelector": label_selector, "fieldSelector": field_selector}
         while True:
             answer = await self._json("GET", resource.path(namespace=namespace), query=query)
             items += answer["items"]
@@ -113,9 +141,21 @@ class Client:
             if not query["continue"]:
                 return items, answer["metadata"]["resourceVersion"]
 
-    async def create(self, resource: Resource, body: Object, *, namespace: str | None = None) -> Object:
-        """Create one object; `ApiError` with status 409 when it is there already."""
-        return await self._json("POST", resource.path(namespace=namespace), body=body)
+    async def create(
+        self,
+        resource: Resource,
+        body: Object,
+        *,
+        namespace: str | None = None,
+        name: str | None = None,
+        subresource: str | None = None,
+    ) -> Object:
+        """Create one object; `ApiError` with status 409 when it is there already.
+
+        With `name` and `subresource`, what is asked of an object by creating: `token` of a ServiceAccount.
+        """
+        path = resource.path(namespace=namespace, name=name, subresource=subresource)
+        return await self._json("POST", path, body=body)
 
     async def replace(self, resource: Resource, body: Object) -> Object:
         """Replace one object; its resourceVersion guards against a lost update (`ApiError` 409)."""
@@ -184,6 +224,7 @@ class Client:
         resource_version: str,
         namespace: str | None = None,
         label_selector: str = "",
+        field_selector: str = "",
         seconds: int = 290,
     ) -> AsyncIterator[tuple[str, Object]]:
         """Changes since `resource_version` as (type, object), bookmarks included, until the server ends the watch.
@@ -196,9 +237,9 @@ class Client:
             "resourceVersion": resource_version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(seconds),
+            "labelSelector": label_selector,
+            "fieldSelector": field_selector,
         }
-        if label_selector:
-            query["labelSelector"] = label_selector
         # The client's own limit is only there for a link that died in silence.
         async with self._request("GET", resource.path(namespace=namespace), query=query, timeout=seconds + 15) as raw:
             async for line in raw.content:
@@ -230,7 +271,8 @@ class Client:
         content_type: str = "application/json",
         timeout: float = 30,  # noqa: ASYNC109 - the transport has its own
     ) -> AsyncIterator[Any]:
-        prepared = await self._api.param_serialize(
+        api = self._api
+        prepared = await api.param_serialize(
             method=method,
             resource_path=path,
             query_params=[(key, value) for key, value in (query or {}).items() if value],
@@ -238,7 +280,10 @@ class Client:
             body=body,
             auth_settings=["BearerToken"],
         )
-        response = await self._api.call_api(*prepared, _request_timeout=timeout, _preload_content=False)
+        try:
+            response = await api.call_api(*prepared, _request_timeout=timeout, _preload_content=False)
+        except RuntimeError as error:  # How aiohttp says that the session was closed, as by `redirect`.
+            raise aiohttp.ClientConnectionError(str(error)) from error
         raw = getattr(response, "response", response)
         try:
             if raw.status >= 400:
@@ -246,6 +291,16 @@ class Client:
             yield raw
         finally:
             raw.close() if not raw.content.at_eof() else raw.release()
+
+
+def _api_at(server: str, *, ca: str, token: str) -> ApiClient:
+    try:
+        configuration = Configuration(host=server.rstrip("/"), ca_cert_data=ca or None)
+        configuration.connection_pool_maxsize = 0
+        configuration.api_key["BearerToken"] = f"Bearer {token}"
+        return ApiClient(configuration)
+    except ssl.SSLError as error:
+        raise ValueError(f"no certificates in PEM: {error}") from error
 
 
 def _path_of(resource: Resource, body: Object, *, subresource: str | None = None) -> str:

@@ -40,6 +40,7 @@ class Informer(Generic[T]):
         keep: Callable[[Object], T],
         on_change: Callable[[], None],
         label_selector: str = "",
+        field_selector: str = "",
         namespace: str | None = None,
     ) -> None:
         self._client = client
@@ -47,6 +48,7 @@ class Informer(Generic[T]):
         self._keep = keep
         self._on_change = on_change
         self._label_selector = label_selector
+        self._field_selector = field_selector
         self._namespace = namespace
         self._objects: dict[Key, T] = {}
         self._synced = False
@@ -88,7 +90,10 @@ class Informer(Generic[T]):
 
     async def _list(self) -> str:
         objects, version = await self._client.list(
-            self._resource, namespace=self._namespace, label_selector=self._label_selector
+            self._resource,
+            namespace=self._namespace,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
         )
         fresh = {key_of(body): self._keep(body) for body in objects}
         changed = fresh != self._objects or not self._synced
@@ -105,6 +110,7 @@ class Informer(Generic[T]):
                 resource_version=version,
                 namespace=self._namespace,
                 label_selector=self._label_selector,
+                field_selector=self._field_selector,
             ):
                 version = body["metadata"]["resourceVersion"]
                 if kind != "BOOKMARK":

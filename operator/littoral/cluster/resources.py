@@ -47,9 +47,11 @@ LATENCY_SLOS: Final = Resource(group=GROUP, version=VERSION, plural="latencyslos
 NODE_POOLS: Final = Resource(group=GROUP, version=VERSION, plural="nodepools", kind="NodePool", namespaced=False)
 ASSIGNMENTS: Final = Resource(group=GROUP, version=VERSION, plural="assignments", kind="Assignment", namespaced=False)
 
+NAMESPACES: Final = Resource(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)
 NODES: Final = Resource(group="", version="v1", plural="nodes", kind="Node", namespaced=False)
 PODS: Final = Resource(group="", version="v1", plural="pods", kind="Pod")
 SECRETS: Final = Resource(group="", version="v1", plural="secrets", kind="Secret")
+SERVICE_ACCOUNTS: Final = Resource(group="", version="v1", plural="serviceaccounts", kind="ServiceAccount")
 SERVICES: Final = Resource(group="", version="v1", plural="services", kind="Service")
 CONFIG_MAPS: Final = Resource(group="", version="v1", plural="configmaps", kind="ConfigMap")
 DEPLOYMENTS: Final = Resource(group="apps", version="v1", plural="deployments", kind="Deployment")
@@ -57,7 +59,17 @@ ENDPOINT_SLICES: Final = Resource(group="discovery.k8s.io", version="v1", plural
 POD_DISRUPTION_BUDGETS: Final = Resource(
     group="policy", version="v1", plural="poddisruptionbudgets", kind="PodDisruptionBudget"
 )
+_RBAC: Final = "rbac.authorization.k8s.io"
+ROLES: Final = Resource(group=_RBAC, version="v1", plural="roles", kind="Role")
+ROLE_BINDINGS: Final = Resource(group=_RBAC, version="v1", plural="rolebindings", kind="RoleBinding")
+CLUSTER_ROLES: Final = Resource(group=_RBAC, version="v1", plural="clusterroles", kind="ClusterRole", namespaced=False)
+CLUSTER_ROLE_BINDINGS: Final = Resource(
+    group=_RBAC, version="v1", plural="clusterrolebindings", kind="ClusterRoleBinding", namespaced=False
+)
 LEASES: Final = Resource(group="coordination.k8s.io", version="v1", plural="leases", kind="Lease")
+_GATEWAY_API: Final = "gateway.networking.k8s.io"
+HTTP_ROUTES: Final = Resource(group=_GATEWAY_API, version="v1", plural="httproutes", kind="HTTPRoute")
+GRPC_ROUTES: Final = Resource(group=_GATEWAY_API, version="v1", plural="grpcroutes", kind="GRPCRoute")
 EVENTS: Final = Resource(group="events.k8s.io", version="v1", plural="events", kind="Event")
 
 _BY_KIND: Final = {
@@ -67,15 +79,23 @@ _BY_KIND: Final = {
         LATENCY_SLOS,
         NODE_POOLS,
         ASSIGNMENTS,
+        NAMESPACES,
         NODES,
         PODS,
         SECRETS,
+        SERVICE_ACCOUNTS,
         SERVICES,
         CONFIG_MAPS,
         DEPLOYMENTS,
         ENDPOINT_SLICES,
         POD_DISRUPTION_BUDGETS,
+        ROLES,
+        ROLE_BINDINGS,
+        CLUSTER_ROLES,
+        CLUSTER_ROLE_BINDINGS,
         LEASES,
+        HTTP_ROUTES,
+        GRPC_ROUTES,
         EVENTS,
     )
 }

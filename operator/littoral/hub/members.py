@@ -1,0 +1,92 @@
+"""What the hub keeps for each member cluster: the right to its own Assignments, and their names in its Lease."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from littoral.api.assignment import Assignment
+from littoral.cluster.client import UNREACHABLE, ApiError, Client
+from littoral.cluster.invitation import member_role
+from littoral.cluster.membership import ASSIGNMENTS_ANNOTATION, member_name
+from littoral.cluster.resources import LEASES
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 16
+
+
+def names_by_member(assignments: Iterable[Assignment], *, invited: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The names of each member's Assignments, sorted; nothing for a member that was invited and has none."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for assignment in assignments:
+        if assignment.spec.member:
+            found[assignment.spec.member].append(assignment.name)
+    return {member: tuple(sorted(found.get(member, ()))) for member in {*found, *invited}}
+
+
+class Members:
+    """Writes what has changed since it was written last; a new process writes all of it once."""
+
+    def __init__(self, client: Client, *, namespace: str, manager: str) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._manager = manager
+        self._granted: dict[str, tuple[tuple[str, ...], bool]] = {}
+        self._limit = asyncio.Semaphore(_AT_ONCE)
+
+    async def write(self, assignments: Iterable[Assignment], *, announced: Mapping[str, str | None]) -> bool:
+        """Give each member the rights to its Assignments, then tell it their names.
+
+        The rights come first: a site that reads a name in its Lease may have that Assignment by then.
+
+        Args:
+            assignments: all of them.
+            announced: by member, the annotation that its Lease has by now, None where there is none; members without
+                a Lease are not invited, and not in it.
+
+        Returns whether all of it got through; what did not is tried again.
+        """
+        wanted = names_by_member(assignments, invited=announced)
+        return all(
+            await asyncio.gather(
+                *(
+                    self._write(member, names, invited=member in announced, announced=announced.get(member))
+                    for member, names in wanted.items()
+                )
+            )
+        )
+
+    async def _write(self, member: str, names: tuple[str, ...], *, invited: bool, announced: str | None) -> bool:
+        async with self._limit:
+            try:
+                # Somebody who takes a member's access away may remove the role, too: it is written for each invitation.
+                if self._granted.get(member) != (names, invited):
+                    await self._client.apply(member_role(member, assignments=names), manager=self._manager)
+                    self._granted[member] = (names, invited)
+                if invited and announced != ",".join(names):
+                    await self._announce(member, names)
+            except ApiError as error:
+                logger.warning("member %s could not be given its Assignments: %s", member, error)
+                return False
+            except UNREACHABLE as error:
+                logger.warning("member %s could not be given its Assignments: %r", member, error)
+                return False
+        return True
+
+    async def _announce(self, member: str, names: tuple[str, ...]) -> None:
+        try:
+            await self._client.patch(
+                LEASES,
+                {"metadata": {"annotations": {ASSIGNMENTS_ANNOTATION: ",".join(names)}}},
+                namespace=self._namespace,
+                name=member_name(member),
+                manager=self._manager,
+            )
+            logger.info("member %s has the Assignments %s", member, ", ".join(names) or "(none)")
+        except ApiError as error:
+            if error.status != 404:  # Else its access was taken away meanwhile.
+                raise
