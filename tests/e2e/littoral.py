@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +20,7 @@ from examples.quickstart.lab import connect_lab, lab_images
 from examples.quickstart.models import describe_progress, is_ready
 from examples.quickstart.networks import DIGITS, Network
 from examples.quickstart.reading import ask_digit
+from lab import pods
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = "https://artifacts.shop.svc"
@@ -153,24 +151,8 @@ def stays_at_the_edge(model: str, *, namespace: str) -> dict[str, Any]:
 
 
 def kill(pod: dict[str, Any], program: str) -> int:
-    """SIGKILL the processes of a Pod whose command line matches; how many there were.
-
-    The lab's containers are processes of this machine, told apart by their cgroups, which bear the Pod's uid.
-    """
-    uid = pod["metadata"]["uid"]
-    killed = 0
-    for directory in Path("/proc").iterdir():
-        if not directory.name.isdigit():
-            continue
-        try:
-            ours = uid in (directory / "cgroup").read_text().replace("_", "-")
-            line = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if ours and re.search(program, line):
-                os.kill(int(directory.name), signal.SIGKILL)
-                killed += 1
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return killed
+    """SIGKILL the processes of a Pod whose command line matches; how many there were."""
+    return pods.kill(uid=pod["metadata"]["uid"], program=program)
 
 
 def install(lab: str) -> Littoral:
