@@ -101,15 +101,16 @@ async def test_without_servers_here_requests_go_to_the_next_pool(gateway: Gatewa
     assert (await gateway.infer()).server == "c"
 
 
-async def test_what_another_gateway_sent_does_not_leave(gateway: Gateway, servers: Servers) -> None:
+async def test_a_client_that_calls_itself_a_gateway_is_a_client(gateway: Gateway, servers: Servers) -> None:
     here, _, cloud = servers
-    await gateway.apply(gateway.route(here, next_to=cloud, limit=1, queue=2))
+    await gateway.apply(gateway.route(here, next_to=cloud, limit=1))
+    assert (await gateway.infer(**{HOP_HEADER: "store-12"})).server == "a"
+    assert HOP_HEADER not in here.headers
     async with held(gateway, 1, here):
-        waiting = asyncio.create_task(gateway.infer(**{HOP_HEADER: "store-12"}))
-        await until(lambda: here.waiting == 2)
-        refused = await gateway.infer(**{HOP_HEADER: "store-12"})
-        assert refused.status == 503
-    assert (await waiting).server == "a"
+        assert (await gateway.infer(**{HOP_HEADER: "store-12"})).server == "c"
+        assert cloud.headers[HOP_HEADER] == "local"
+    demand = (await gateway.until_demand(lambda it: it.demand.arrived == 3)).demand
+    assert (demand.local, demand.spilled, demand.received) == (2, 1, 0)
 
 
 async def test_the_lower_priority_leaves_first(gateway: Gateway, servers: Servers) -> None:

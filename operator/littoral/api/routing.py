@@ -21,7 +21,7 @@ from littoral.api.rules import ListMap, ListSet, Rule
 SEQUENCE_HEADER = "littoral-sequence-id"
 """Header, and gRPC metadata, whose value names a sequence: all of its requests go to the same server."""
 HOP_HEADER = "littoral-spilled-from"
-"""Header that a gateway adds to what it sends to another pool: such a request is not sent on a second time."""
+"""Header that a gateway adds to what it sends to another pool; a client that sends it is not believed."""
 
 UNLIMITED = 1_000_000
 """Outstanding requests for each server that stand for no limit."""
@@ -224,6 +224,8 @@ class Demand(ApiModel):
     """Answered with 503, since there was no room or no server."""
     failed: int = 0
     """Answered with an error of a server or of the gateway (5xx, or such a gRPC status)."""
+    received: int = 0
+    """Sent here by gateways of other clusters, and in none of the others: they are counted at their site."""
     latency: Latency = Latency()
     """Of those that were answered and did not fail."""
 

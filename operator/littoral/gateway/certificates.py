@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from littoral.gateway.errors import HaproxyError
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,11 @@ class CertificateFolder:
         self._folder = folder
         self._signature: tuple[int, ...] | None = None
         self._current: Certificates | None = None
+        self._trouble = ""
 
-    def read(self) -> Certificates:
-        """What is mounted now.
-
-        Raises:
-            HaproxyError: a file is missing, or holds no PEM; nothing was read before that could be used instead.
-        """
+    def read(self) -> Certificates | None:
+        """What is mounted now, or was when it was last good; None as long as it never was: a gateway serves its own
+        clients without."""
         try:
             files = [self._folder / name for name in ("tls.crt", "tls.key", "ca.crt")]
             # The kubelet replaces all files of a Secret by one link, so they belong together.
@@ -53,9 +52,11 @@ class CertificateFolder:
                 certificate, key, authorities = (_pem(file) for file in files)
                 self._current, self._signature = Certificates(f"{certificate}{key}", authorities), signature
         except (OSError, ValueError) as error:
-            if self._current is None:
-                raise HaproxyError(f"no certificates in {self._folder}: {error}") from error
-        assert self._current is not None
+            if str(error) != self._trouble:
+                log.warning("no new certificates in %s: %s", self._folder, error)
+            self._trouble = str(error)
+        else:
+            self._trouble = ""
         return self._current
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from littoral.agent.files import write_atomically
@@ -19,7 +20,9 @@ from littoral.gateway.haproxy import Haproxy, ServerFigures, Worker
 from littoral.gateway.ledger import Ledger
 from littoral.gateway.reconcile import Reload, leftovers, reconcile
 from littoral.gateway.report import describe
+from littoral.gateway.resolver import Resolver
 from littoral.render.gateway_haproxy import HaproxySettings, HaproxyState, map_file, render_haproxy
+from littoral.render.gateway_hosts import host_names, resolved
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +47,17 @@ class Controller:
         certificates: CertificateFolder | None,
     ) -> None:
         self._config = config
-        self._settings = settings
+        self._given = settings
+        self._settings = settings if certificates is None else settings.plain
         self._haproxy = haproxy
         self._board = board
         self._ledger_file = ledger_file
         self._ledger = _load_ledger(ledger_file)
         self._folder = certificates
         self._certificates: Certificates | None = None
+        self._resolver = Resolver()
+        self._named: tuple[GatewayConfig, frozenset[str]] | None = None
+        self._addresses: Mapping[str, tuple[str, ...]] = {}
         self._rendered: tuple[GatewayConfig, HaproxyState] | None = None
         self._written: HaproxyState | None = None
         self._worker: Worker | None = None
@@ -109,20 +116,29 @@ class Controller:
         if config is None:
             return None
         self._read_certificates()
+        addresses = self._resolver.addresses(self._hosts(config))
+        if addresses != self._addresses:
+            self._addresses, self._rendered, self._compare = addresses, None, True
         if self._rendered is None or self._rendered[0] is not config:
-            self._rendered = (config, render_haproxy(config, settings=self._settings))
+            self._rendered = (config, render_haproxy(resolved(config, addresses), settings=self._settings))
         return self._rendered[1]
 
+    def _hosts(self, config: GatewayConfig) -> frozenset[str]:
+        if self._named is None or self._named[0] is not config:
+            self._named = (config, host_names(config))
+        return self._named[1]
+
     def _read_certificates(self) -> None:
-        if self._folder is None or (certificates := self._folder.read()) == self._certificates:
+        certificates = self._folder.read() if self._folder is not None else None
+        if certificates is None or certificates == self._certificates:
             return
-        assert self._settings.certificate is not None
-        assert self._settings.peers_ca is not None
-        _write_private(Path(self._settings.certificate), certificates.own)
-        write_atomically(Path(self._settings.peers_ca), certificates.authorities)
+        assert self._given.certificate is not None
+        assert self._given.peers_ca is not None
+        _write_private(Path(self._given.certificate), certificates.own)
+        write_atomically(Path(self._given.peers_ca), certificates.authorities)
         # New authorities need a reload: HAProxy 2.6.12 crashed when they were replaced in a running process twice.
         digest = hashlib.sha256(certificates.authorities.encode()).hexdigest()
-        self._settings = dataclasses.replace(self._settings, peers_digest=digest)
+        self._settings = dataclasses.replace(self._given, peers_digest=digest)
         self._certificates, self._rendered, self._compare = certificates, None, True
 
     def _write(self, wanted: HaproxyState) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from littoral.api.routing import BUCKETS, Demand, Latency
-from littoral.render.gateway_rules import ARRIVED, COUNTERS, FAILED, FIRST_BUCKET, LOCAL, REFUSED, SPILLED
+from littoral.render.gateway_rules import ARRIVED, COUNTERS, FAILED, FIRST_BUCKET, LOCAL, RECEIVED, REFUSED, SPILLED
 
 _WRAP = 2**32  # HAProxy counts in 32 bits.
 _WINDOW = 60.0  # Seconds.
@@ -77,6 +77,9 @@ class Ledger:
         body: Any = json.loads(text)
         try:
             rows = [*body["totals"].values(), *(row for seen in body["last"].values() for row in seen.values())]
+            for row in rows:
+                if len(row) == RECEIVED:  # of an agent that did not count what gateways of other clusters send
+                    row.append(0)
             if any(len(row) != COUNTERS or not all(isinstance(it, int) for it in row) for row in rows):
                 raise ValueError("not the counters of this version")
             ledger._last, ledger._totals = body["last"], body["totals"]
@@ -92,5 +95,6 @@ def _demand(counters: Sequence[int]) -> Demand:
         spilled=counters[SPILLED],
         refused=counters[REFUSED],
         failed=counters[FAILED],
+        received=counters[RECEIVED],
         latency=Latency(counts=tuple(counters[FIRST_BUCKET : FIRST_BUCKET + len(BUCKETS) + 1])),
     )

@@ -40,6 +40,11 @@ class _Collector(Collector):
         requests = CounterMetricFamily(
             "littoral_gateway_requests", "Inference requests, by where they went.", labels=(*_MODEL, "to")
         )
+        received = CounterMetricFamily(
+            "littoral_gateway_received",
+            "Inference requests that gateways of other clusters sent here; they are counted in nothing else.",
+            labels=_MODEL,
+        )
         failures = CounterMetricFamily(
             "littoral_gateway_failures", "Inference requests that were answered with an error.", labels=_MODEL
         )
@@ -62,13 +67,14 @@ class _Collector(Collector):
             demand = model.demand
             for place, count in (("local", demand.local), ("next", demand.spilled), ("refused", demand.refused)):
                 requests.add_metric((*labels, place), count)
+            received.add_metric(labels, demand.received)
             failures.add_metric(labels, demand.failed)
             latency.add_metric(labels, _buckets(demand.latency), _estimated_sum(demand.latency))
             outstanding.add_metric(labels, model.outstanding)
             limit.add_metric(labels, model.limit)
             for server in model.servers:
                 servers.add_metric((*labels, server.pool, server.name), server.state is UpstreamState.UP)
-        yield from (requests, failures, latency, outstanding, limit, servers)
+        yield from (requests, received, failures, latency, outstanding, limit, servers)
 
 
 def _buckets(latency: Latency) -> list[tuple[str, float]]:

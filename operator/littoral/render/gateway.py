@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, Final
 
 from littoral.api.meta import NodeSelector
@@ -16,7 +17,9 @@ Manifest = dict[str, Any]
 
 GATEWAY_CONFIG_FILE: Final = "gateway.json"
 SECURE_PORT: Final = 8443
-"""Where other gateways are served, by their certificates."""
+"""Where gateways of other clusters are served, by their certificates."""
+MEMBERS_SUFFIX: Final = "-members"
+"""Of the Service by which they reach it."""
 
 _RUN = "/run/littoral"
 _STATE = "/var/lib/littoral"
@@ -26,6 +29,16 @@ _HAPROXY_USER = 99  # `haproxy` in the official image.
 _GROUP = 65532
 _DRAIN = 5  # Seconds until every client has learnt that a Pod is leaving.
 _FINISH = 30  # Seconds for what is under way then.
+
+
+class Peers(Enum):
+    """Which gateways of other clusters a gateway talks to."""
+
+    NONE = auto()
+    ASKED = auto()
+    """It sends requests to some, and none comes to it."""
+    COMING = auto()
+    """Some send it requests, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +52,9 @@ class GatewaySettings:
         pull_policy: for both; None leaves it to Kubernetes.
         image_pull_secrets: names of Secrets in the gateway's namespace.
         replicas: Pods. Each has its own count of outstanding requests: a limit counts for each by itself.
-        service_type: of the Service for clients outside the cluster and other gateways.
-        certificate_secret: Secret with tls.crt, tls.key and ca.crt for mutual TLS between gateways; None without.
+        service_type: of the Service for clients outside the cluster.
+        members_service_type: of the Service for gateways of other clusters, where there is one.
+        members_node_port: of that Service, where it is of the type NodePort or LoadBalancer; None for any.
         state_path: the node's directory that outlives the Pod, for the last good routes; None for the Pod's own.
         threads: of HAProxy; None for one for each core of the node.
         cpu: that HAProxy requests.
@@ -54,7 +68,8 @@ class GatewaySettings:
     image_pull_secrets: tuple[str, ...] = ()
     replicas: int = 1
     service_type: str = "ClusterIP"
-    certificate_secret: str | None = None
+    members_service_type: str = "LoadBalancer"
+    members_node_port: int | None = None
     state_path: str | None = None
     threads: int | None = 2
     cpu: str = "100m"
@@ -69,8 +84,9 @@ def render_gateway(
     settings: GatewaySettings,
     owner: Manifest | None = None,
     node_selector: NodeSelector | None = None,
+    peers: Peers = Peers.NONE,
 ) -> list[Manifest]:
-    """The manifests of one gateway, in the order in which they must exist: ConfigMap, Deployment, Service,
+    """The manifests of one gateway, in the order in which they must exist: ConfigMap, Deployment, Services,
     PodDisruptionBudget where there is more than one Pod.
 
     A change of routes changes only the ConfigMap. Whoever applies it also changes the annotation
@@ -79,6 +95,8 @@ def render_gateway(
     Args:
         owner: owner reference of the Assignment that the gateway belongs to.
         node_selector: the nodes that it may run on; None for all.
+        peers: gateways of other clusters that it talks to. Their certificates are in the Secret of the gateway's name,
+            with tls.crt, tls.key and ca.crt; until it is there, the gateway does without.
     """
     metadata: Manifest = {"name": name, "namespace": namespace, "labels": _labels(name)}
     if owner is not None:
@@ -88,8 +106,6 @@ def render_gateway(
         {"name": "http", "port": 80, "targetPort": "http", "appProtocol": "http"},
         {"name": "grpc", "port": names.GRPC_PORT, "targetPort": "grpc", "appProtocol": "kubernetes.io/h2c"},
     ]
-    if settings.certificate_secret is not None:
-        ports.append({"name": "secure", "port": SECURE_PORT, "targetPort": "secure"})
     manifests: list[Manifest] = [
         {
             "apiVersion": "v1",
@@ -106,7 +122,7 @@ def render_gateway(
                 "selector": {"matchLabels": selector},
                 # The next one answers before the last one goes.
                 "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-                "template": {"metadata": {"labels": _labels(name)}, "spec": _pod(name, settings, node_selector)},
+                "template": {"metadata": {"labels": _labels(name)}, "spec": _pod(name, settings, node_selector, peers)},
             },
         },
         {
@@ -116,6 +132,18 @@ def render_gateway(
             "spec": {"type": settings.service_type, "selector": selector, "ports": ports},
         },
     ]
+    if peers is Peers.COMING:
+        port: Manifest = {"name": "secure", "port": SECURE_PORT, "targetPort": "secure"}
+        if settings.members_node_port is not None and settings.members_service_type != "ClusterIP":
+            port["nodePort"] = settings.members_node_port
+        manifests.append(
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {**metadata, "name": f"{name}{MEMBERS_SUFFIX}"},
+                "spec": {"type": settings.members_service_type, "selector": selector, "ports": [port]},
+            }
+        )
     if settings.replicas > 1:
         manifests.append(
             {
@@ -136,7 +164,7 @@ def _labels(name: str) -> dict[str, str]:
     return _selector(name) | {names.MANAGED_BY: names.MANAGER, names.PART_OF: names.MANAGER}
 
 
-def _pod(name: str, settings: GatewaySettings, node_selector: NodeSelector | None) -> Manifest:
+def _pod(name: str, settings: GatewaySettings, node_selector: NodeSelector | None, peers: Peers) -> Manifest:
     state: Manifest = {"emptyDir": {}}
     if settings.state_path is not None:
         state = {"hostPath": {"path": f"{settings.state_path}/{name}", "type": "DirectoryOrCreate"}}
@@ -146,8 +174,8 @@ def _pod(name: str, settings: GatewaySettings, node_selector: NodeSelector | Non
         "terminationGracePeriodSeconds": _DRAIN + _FINISH,
         # Both write to the shared folder, as different users of one group.
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}, "fsGroup": _GROUP},
-        "initContainers": [_agent(settings)],
-        "containers": [_haproxy(settings)],
+        "initContainers": [_agent(settings, peers)],
+        "containers": [_haproxy(settings, peers)],
         "volumes": [
             {"name": "config", "configMap": {"name": name}},
             {"name": "run", "emptyDir": {"medium": "Memory"}},
@@ -169,14 +197,15 @@ def _pod(name: str, settings: GatewaySettings, node_selector: NodeSelector | Non
     }
     if affinity := node_affinity(node_selector):
         pod["affinity"] = {"nodeAffinity": affinity}
-    if settings.certificate_secret is not None:
-        pod["volumes"].append({"name": "certificates", "secret": {"secretName": settings.certificate_secret}})
+    if peers is not Peers.NONE:
+        # Clients of the site must not wait for the hub's signature, nor for the Secret.
+        pod["volumes"].append({"name": "certificates", "secret": {"secretName": name, "optional": True}})
     if settings.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
     return pod
 
 
-def _agent(settings: GatewaySettings) -> Manifest:
+def _agent(settings: GatewaySettings, peers: Peers) -> Manifest:
     arguments = [
         "gateway",
         f"--config={names.CONFIG_DIRECTORY}/{GATEWAY_CONFIG_FILE}",
@@ -193,8 +222,10 @@ def _agent(settings: GatewaySettings) -> Manifest:
     ]
     if settings.threads is not None:
         arguments.append(f"--threads={settings.threads}")
-    if settings.certificate_secret is not None:
-        arguments += [f"--certificates={_CERTIFICATES}", f"--secure-bind=:{SECURE_PORT}"]
+    if peers is not Peers.NONE:
+        # What only sends to others listens to nobody outside of its Pod.
+        host = "" if peers is Peers.COMING else "127.0.0.1"
+        arguments += [f"--certificates={_CERTIFICATES}", f"--secure-bind={host}:{SECURE_PORT}"]
         mounts.append({"name": "certificates", "mountPath": _CERTIFICATES, "readOnly": True})
     return _container(
         name="agent",
@@ -218,12 +249,12 @@ def _agent(settings: GatewaySettings) -> Manifest:
     )
 
 
-def _haproxy(settings: GatewaySettings) -> Manifest:
+def _haproxy(settings: GatewaySettings, peers: Peers) -> Manifest:
     ports = [
         {"name": "http", "containerPort": names.HTTP_PORT},
         {"name": "grpc", "containerPort": names.GRPC_PORT},
     ]
-    if settings.certificate_secret is not None:
+    if peers is Peers.COMING:
         ports.append({"name": "secure", "containerPort": SECURE_PORT})
     program = " ".join(settings.haproxy_command)
     # Finishing is asked of HAProxy itself: it has other signals than the kubelet, and the images differ in theirs.

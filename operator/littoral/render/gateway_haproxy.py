@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -54,7 +54,8 @@ class HaproxySettings:
         directory: shared by HAProxy and the agent; holds configuration, maps, sockets and certificates.
         listen: addresses for HTTP and gRPC alike.
         secure_listen: addresses for other gateways, which must show a certificate of `peers_ca`; none without TLS.
-        certificate: PEM file with certificate and key of this gateway; None without TLS.
+        certificate: PEM file with certificate and key of this gateway; None without TLS: then servers that want it are
+            left out.
         peers_ca: PEM file with the authorities of other gateways.
         peers_digest: of that file's content: other authorities need a reload.
         threads: of HAProxy; None for one for each core that it may use.
@@ -69,6 +70,11 @@ class HaproxySettings:
     peers_digest: str = ""
     threads: int | None = None
     max_connections: int = 8192
+
+    @property
+    def plain(self) -> HaproxySettings:
+        """The same without TLS."""
+        return replace(self, secure_listen=(), certificate=None, peers_ca=None)
 
     @property
     def configuration(self) -> str:
@@ -158,6 +164,8 @@ def upstream_of(server: str) -> tuple[str, str]:
 
 def render_haproxy(config: GatewayConfig, *, settings: HaproxySettings) -> HaproxyState:
     """What HAProxy is to have for this desired state."""
+    if settings.certificate is None:
+        config = _without_tls(config)
     sets = {it.name: it for it in config.server_sets}
     shares = _shares(config)
     servers: dict[str, HaproxyServer] = {}
@@ -191,6 +199,19 @@ def render_haproxy(config: GatewayConfig, *, settings: HaproxySettings) -> Hapro
 def map_file(entries: dict[str, str]) -> str:
     """The content of a map's file."""
     return "".join(f"{key} {value}\n" for key, value in sorted(entries.items()))
+
+
+def _without_tls(config: GatewayConfig) -> GatewayConfig:
+    """What can be reached without a certificate."""
+
+    def plain(servers: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
+        return tuple(it for it in servers if it.tls_name is None)
+
+    def reached(model: ModelRoute) -> ModelRoute:
+        pools = tuple(pool.model_copy(update={"servers": plain(pool.servers)}) for pool in model.next)
+        return model.model_copy(update={"servers": plain(model.servers), "next": pools})
+
+    return config.model_copy(update={"models": tuple(map(reached, config.models))})
 
 
 def _hosts(model: ModelRoute, *, domains: tuple[str, ...]) -> list[str]:

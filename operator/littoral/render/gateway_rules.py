@@ -12,8 +12,9 @@ from typing import Final
 from littoral.api.routing import BUCKETS, HOP_HEADER, SEQUENCE_HEADER
 
 ARRIVED, LOCAL, SPILLED, REFUSED, FAILED, FIRST_BUCKET = 0, 1, 2, 3, 4, 5
+RECEIVED: Final = FIRST_BUCKET + len(BUCKETS) + 1
 """Elements of the counters that HAProxy keeps of each Model in its table `demand`."""
-COUNTERS: Final = FIRST_BUCKET + len(BUCKETS) + 1
+COUNTERS: Final = RECEIVED + 1
 
 DEMAND_TABLE, OUTSTANDING_TABLE, SET_TABLE = "demand", "outstanding", "sets"
 
@@ -26,6 +27,10 @@ def request_rules(*, hosts_map: str, routes_map: str, known_map: str, site: str)
     """The rules of the frontend, in order; a map is named by its file."""
     return [
         "http-request set-var(txn.start) date(0,us)",
+        # Only gateways of other clusters are let in over TLS. What they send was counted where it came from, is
+        # answered here and goes nowhere else, whatever its headers say; others that say so are not believed.
+        "acl is_hop ssl_fc",
+        f"http-request del-header {HOP_HEADER} if !is_hop",
         "acl is_grpc req.hdr(content-type) -m beg application/grpc",
         "acl is_stream path_end /ModelStreamInfer",
         "acl is_inference path_end /infer /generate /generate_stream /ModelInfer /ModelStreamInfer",
@@ -84,15 +89,17 @@ def request_rules(*, hosts_map: str, routes_map: str, known_map: str, site: str)
         "http-request disable-l7-retry if is_sequence",
         "http-request set-var(txn.to) str(local) if is_sequence has_servers"
         " { var(txn.sequence),in_table(sequences_local) }",
-        "http-request set-var(txn.to) str(next) if is_sequence has_next { var(txn.sequence),in_table(sequences_next) }",
+        "http-request set-var(txn.to) str(next) if is_sequence has_next !is_hop"
+        " { var(txn.sequence),in_table(sequences_next) }",
         "http-request set-var(txn.to) str(local) if !decided has_servers has_room set_has_room",
-        f"http-request set-var(txn.to) str(next) if !decided has_next !{{ req.hdr({HOP_HEADER}) -m found }}",
+        "http-request set-var(txn.to) str(next) if !decided has_next !is_hop",
         "http-request set-var(txn.to) str(local) if !decided has_servers may_wait",
         # Questions such as whether the model is ready are no demand, and find their way while there is any.
         "http-request set-var(txn.to) str(local) if !decided !is_inference has_servers",
         f"http-request track-sc0 var(txn.model) table {DEMAND_TABLE} if is_inference",
-        f"http-request sc-inc-gpc({ARRIVED},0) if is_inference",
-        f"http-request sc-inc-gpc({REFUSED},0) if is_inference !decided",
+        f"http-request sc-inc-gpc({RECEIVED},0) if is_inference is_hop",
+        f"http-request sc-inc-gpc({ARRIVED},0) if is_inference !is_hop",
+        f"http-request sc-inc-gpc({REFUSED},0) if is_inference !is_hop !decided",
         "http-request set-var(txn.refused) bool(true) if !decided",
         *_answer(
             "if !decided has_servers",
@@ -104,8 +111,8 @@ def request_rules(*, hosts_map: str, routes_map: str, known_map: str, site: str)
         "acl to_local var(txn.to) -m str local",
         f"http-request track-sc1 var(txn.model) table {OUTSTANDING_TABLE} if is_inference to_local",
         f"http-request track-sc2 var(txn.set) table {SET_TABLE} if is_inference to_local",
-        f"http-request sc-inc-gpc({LOCAL},0) if is_inference to_local",
-        f"http-request sc-inc-gpc({SPILLED},0) if is_inference !to_local",
+        f"http-request sc-inc-gpc({LOCAL},0) if is_inference !is_hop to_local",
+        f"http-request sc-inc-gpc({SPILLED},0) if is_inference !is_hop !to_local",
         f"http-request set-header {HOP_HEADER} {site} if !to_local",
         "use_backend %[var(txn.local)] if to_local",
         "use_backend %[var(txn.next)]",
@@ -140,6 +147,7 @@ def _measuring() -> list[str]:
         f"http-after-response set-var(txn.failed) bool(true) if {{ res.hdr(grpc-status) -m int {_INTERNAL} }}",
         "http-after-response allow if is_refused",
         "http-after-response allow if !is_counted",
+        "http-after-response allow if is_hop",
         f"http-after-response set-var(txn.count) sc_inc_gpc({FAILED},0) if is_failure",
         "http-after-response allow if is_failure",
         "http-after-response set-var(txn.took) date(0,us),sub(txn.start)",

@@ -12,6 +12,7 @@ from littoral.api.routing import UNLIMITED, GatewayConfig, ModelRoute, NextPool,
 from littoral.render.gateway_haproxy import HaproxySettings, HaproxyState, map_file, render_haproxy, upstream_of
 
 SETTINGS = HaproxySettings(directory="/run/littoral")
+SECURE = HaproxySettings(directory="/run/littoral", secure_listen=(":8443",), certificate="/c.pem", peers_ca="/ca.pem")
 A = Upstream(name="a", address="10.0.0.1")
 
 
@@ -19,8 +20,8 @@ def route(**fields: Any) -> ModelRoute:
     return ModelRoute(**{"namespace": "shop", "name": "digits", "servers": (A,)} | fields)
 
 
-def render(*models: ModelRoute, **fields: Any) -> HaproxyState:
-    return render_haproxy(GatewayConfig(revision="1", models=models, **fields), settings=SETTINGS)
+def render(*models: ModelRoute, settings: HaproxySettings = SETTINGS, **fields: Any) -> HaproxyState:
+    return render_haproxy(GatewayConfig(revision="1", models=models, **fields), settings=settings)
 
 
 def weights(state: HaproxyState, place: str = "next") -> dict[str, int]:
@@ -135,7 +136,7 @@ def test_what_changes_without_a_reload() -> None:
 
 def test_another_address_or_certificate_is_another_server() -> None:
     keys = [
-        set(render(route(servers=(it,))).servers)
+        set(render(route(servers=(it,)), settings=SECURE).servers)
         for it in (
             A,
             Upstream(name="a", address="10.0.0.2"),
@@ -143,7 +144,22 @@ def test_another_address_or_certificate_is_another_server() -> None:
             Upstream(name="a", address="10.0.0.1", tls_name="x.example"),
         )
     ]
+    assert all(keys)
     assert not any(one & other for one in keys for other in keys if one is not other)
+
+
+def test_without_a_certificate_other_clusters_are_out_of_reach() -> None:
+    pools = (
+        NextPool(name="cloud", servers=(Upstream(name="gateway-cloud", address="192.0.2.1", tls_name="x.example"),)),
+        NextPool(name="near", servers=(A,)),
+    )
+    assert weights(render(route(next=pools), settings=SECURE)) == {"cloud/gateway-cloud": 256, "near/a": 256}
+    bare = render(route(next=pools), settings=SECURE.plain)
+    assert weights(bare) == {"near/a": 256}
+    assert figures(bare)[5] == "1"
+    assert "ssl" not in bare.configuration.replace("ssl_fc", "")
+    # The first certificate is a reload.
+    assert bare.base != render(route(next=pools), settings=SECURE).base
 
 
 @pytest.mark.parametrize("address", ["1.2.3.4 weight 0", "a;b", "x\ny", "", "a b"])

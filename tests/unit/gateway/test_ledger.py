@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from littoral.api.routing import BUCKETS, Latency
 from littoral.gateway.ledger import Ledger
-from littoral.render.gateway_rules import ARRIVED, COUNTERS, FIRST_BUCKET, LOCAL
+from littoral.render.gateway_rules import ARRIVED, COUNTERS, FIRST_BUCKET, LOCAL, RECEIVED
 
 
 def counters(arrived: int, *, local: int = 0) -> list[int]:
@@ -62,6 +63,14 @@ def test_what_is_no_ledger_is_refused(text: str) -> None:
         Ledger.load(text)
 
 
+def test_what_an_older_agent_counted_stays_counted() -> None:
+    older = list(range(1, RECEIVED + 1))
+    ledger = Ledger.load(json.dumps({"last": {"w": {"m": older}}, "totals": {"m": older}}))
+    assert (ledger.demand("m").arrived, ledger.demand("m").received) == (1, 0)
+    ledger.read("w", {"m": [*older[:-1], older[-1], 7]})
+    assert (ledger.demand("m").arrived, ledger.demand("m").received) == (1, 7)
+
+
 @given(st.lists(st.floats(0.01, 29_000), min_size=1, max_size=300), st.sampled_from([0.5, 0.9, 0.99, 1.0]))
 def test_quantiles_are_within_their_bucket(times: list[float], share: float) -> None:
     counts = [0] * (len(BUCKETS) + 1)
@@ -79,4 +88,4 @@ def test_quantiles_at_the_ends() -> None:
     beyond = [0] * (len(BUCKETS) + 1)
     beyond[-1] = 1
     assert Latency(counts=tuple(beyond)).quantile(0.5) == math.inf
-    assert len(beyond) == COUNTERS - FIRST_BUCKET
+    assert len(beyond) == RECEIVED - FIRST_BUCKET

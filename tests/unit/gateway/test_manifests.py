@@ -9,7 +9,7 @@ import pytest
 
 from littoral.api.meta import NodeSelector
 from littoral.api.routing import GatewayConfig, ModelRoute
-from littoral.render.gateway import GatewaySettings, render_gateway
+from littoral.render.gateway import GatewaySettings, Peers, render_gateway
 from littoral.render.gateway_service import GatewayEndpoint, leads_to_gateways, render_model_service
 from littoral.render.service import render_service
 
@@ -17,10 +17,13 @@ CONFIG = GatewayConfig(revision="1", models=(ModelRoute(namespace="shop", name="
 SETTINGS = GatewaySettings(haproxy_image="haproxy:x", agent_image="littoral:x")
 
 
-def render(**changes: Any) -> dict[str, Any]:
+def manifests(*, peers: Peers = Peers.NONE, **changes: Any) -> list[dict[str, Any]]:
     settings = GatewaySettings(**{"haproxy_image": "haproxy:x", "agent_image": "littoral:x"} | changes)
-    manifests = render_gateway(CONFIG, name="gateway-store-12", namespace="littoral-system", settings=settings)
-    return {it["kind"]: it for it in manifests}
+    return render_gateway(CONFIG, name="gateway-edge", namespace="littoral-system", settings=settings, peers=peers)
+
+
+def render(**changes: Any) -> dict[str, Any]:
+    return {it["kind"]: it for it in manifests(**changes)}
 
 
 def pod(**changes: Any) -> dict[str, Any]:
@@ -41,7 +44,7 @@ def test_routes_change_no_template() -> None:
 
 
 def test_pod_security_restricted() -> None:
-    spec = pod(certificate_secret="gateway-tls")
+    spec = pod(peers=Peers.COMING)
     assert spec["automountServiceAccountToken"] is False
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     for container in (*spec["initContainers"], *spec["containers"]):
@@ -55,18 +58,52 @@ def test_pod_security_restricted() -> None:
 
 
 def test_every_mount_has_its_volume() -> None:
-    for spec in (pod(), pod(certificate_secret="gateway-tls", state_path="/var/lib/littoral")):
+    for spec in (pod(), pod(peers=Peers.ASKED, state_path="/var/lib/littoral")):
         volumes = {it["name"] for it in spec["volumes"]}
         mounts = {it["name"] for each in (*spec["initContainers"], *spec["containers"]) for it in each["volumeMounts"]}
         assert mounts == volumes
 
 
-@pytest.mark.parametrize("secret", [None, "gateway-tls"])
-def test_the_secure_port_is_there_with_certificates_only(secret: str | None) -> None:
-    manifests = render(certificate_secret=secret)
-    secure = any(it["name"] == "secure" for it in manifests["Service"]["spec"]["ports"])
-    agent = manifests["Deployment"]["spec"]["template"]["spec"]["initContainers"][0]
-    assert secure == (secret is not None) == any(it.startswith("--certificates") for it in agent["args"])
+@pytest.mark.parametrize(
+    ("peers", "listens"),
+    [
+        pytest.param(Peers.NONE, None, id="one cluster"),
+        pytest.param(Peers.ASKED, "--secure-bind=127.0.0.1:8443", id="a site exposes nothing"),
+        pytest.param(Peers.COMING, "--secure-bind=:8443", id="the cloud"),
+    ],
+)
+def test_only_a_gateway_that_others_come_to_is_exposed(peers: Peers, listens: str | None) -> None:
+    found = manifests(peers=peers)
+    spec = next(it for it in found if it["kind"] == "Deployment")["spec"]["template"]["spec"]
+    agent, haproxy = spec["initContainers"][0], spec["containers"][0]
+    assert [it for it in agent["args"] if it.startswith("--secure-bind")] == ([listens] if listens else [])
+    assert any(it.startswith("--certificates") for it in agent["args"]) is (peers is not Peers.NONE)
+    # A Pod must start without: clients of the site do not wait for the hub.
+    secrets = [it["secret"] for it in spec["volumes"] if "secret" in it]
+    assert secrets == ([] if peers is Peers.NONE else [{"secretName": "gateway-edge", "optional": True}])
+    services = {it["metadata"]["name"]: it["spec"] for it in found if it["kind"] == "Service"}
+    coming = peers is Peers.COMING
+    assert any(it["name"] == "secure" for it in haproxy["ports"]) is coming
+    assert set(services) == {"gateway-edge"} | ({"gateway-edge-members"} if coming else set())
+    assert not any(it["name"] == "secure" for it in services["gateway-edge"]["ports"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "port", "expected"),
+    [
+        ("LoadBalancer", None, None),
+        ("NodePort", 30443, 30443),
+        ("LoadBalancer", 30443, 30443),
+        ("ClusterIP", 30443, None),
+    ],
+)
+def test_how_members_come_to_a_gateway(kind: str, port: int | None, expected: int | None) -> None:
+    found = manifests(peers=Peers.COMING, members_service_type=kind, members_node_port=port)
+    service = next(it for it in found if it["metadata"]["name"] == "gateway-edge-members")
+    assert service["spec"]["type"] == kind
+    assert [(it["port"], it["targetPort"], it.get("nodePort")) for it in service["spec"]["ports"]] == [
+        (8443, "secure", expected)
+    ]
 
 
 def test_pods_that_are_more_than_one_are_not_evicted_together() -> None:
@@ -81,8 +118,8 @@ def test_it_runs_on_the_nodes_of_its_pool() -> None:
             "matchExpressions": [{"key": "cores", "operator": "Gt", "values": ["2"]}],
         }
     )
-    manifests = render_gateway(CONFIG, name="g", namespace="n", settings=SETTINGS, node_selector=selector)
-    spec = {it["kind"]: it for it in manifests}["Deployment"]["spec"]["template"]["spec"]
+    found = render_gateway(CONFIG, name="g", namespace="n", settings=SETTINGS, node_selector=selector)
+    spec = {it["kind"]: it for it in found}["Deployment"]["spec"]["template"]["spec"]
     required = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert required["nodeSelectorTerms"] == [
         {

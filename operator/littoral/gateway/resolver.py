@@ -1,0 +1,60 @@
+"""The addresses of host names, asked again from time to time: what is not answered stays as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+_AGAIN: Final = 30.0  # Seconds between questions; a name server's own time to live is not told.
+_RETRY: Final = 2.0  # Seconds until a name is asked again that nothing is known of.
+_MOST: Final = 8  # Addresses of one name.
+
+Lookup = Callable[[str], Awaitable[Collection[str]]]
+
+
+async def look_up(host: str) -> Collection[str]:
+    """The addresses of a host name; IPv4 where it has both, since a site may have no way to the other.
+
+    Raises:
+        OSError: there is none, or nobody to ask.
+    """
+    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    by_family = {family: [str(it[4][0]) for it in found if it[0] == family] for family in {it[0] for it in found}}
+    return by_family.get(socket.AF_INET) or by_family.get(socket.AF_INET6, [])
+
+
+class Resolver:
+    """Knows the addresses of the names that it was last asked for. Questions run beside the passes."""
+
+    def __init__(self, lookup: Lookup = look_up) -> None:
+        self._lookup = lookup
+        self._known: dict[str, tuple[str, ...]] = {}
+        self._ask_at: dict[str, float] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
+
+    def addresses(self, hosts: Collection[str]) -> Mapping[str, tuple[str, ...]]:
+        """What is known of these names now; those of which it is time are asked for."""
+        now = time.monotonic()
+        for host in self._known.keys() - set(hosts):
+            del self._known[host]
+        for host in hosts:
+            if host not in self._asking and now >= self._ask_at.get(host, 0.0):
+                self._asking[host] = asyncio.create_task(self._ask(host))
+        return {host: self._known[host] for host in hosts if host in self._known}
+
+    async def _ask(self, host: str) -> None:
+        try:
+            answer = tuple(sorted(set(await self._lookup(host)))[:_MOST])
+        except (OSError, ValueError) as error:  # the latter for what is no host name at all
+            log.info("%s is not resolved: %s", host, error)
+            answer = ()
+        if answer:
+            self._known[host] = answer
+        self._ask_at[host] = time.monotonic() + (_AGAIN if host in self._known else _RETRY)
+        del self._asking[host]
