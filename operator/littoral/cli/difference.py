@@ -96,6 +96,8 @@ def difference(before: Mapping[str, AssignmentSpec], after: Plan) -> Difference:
     Args:
         before: by pool; a pool that is missing runs nothing.
     """
+    # What is not planned stays as it is.
+    before = {pool: spec for pool, spec in before.items() if pool not in after.frozen}
     return Difference(
         servers=tuple(_servers(before, after.assignments)),
         moves=tuple(_moves(_spots(before), _spots(after.assignments), plan=after)),

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     INSUFFICIENT_MEMORY = "InsufficientMemory"
     LOAD_FAILED = "LoadFailed"
     MAX_REPLICAS_REACHED = "MaxReplicasReached"
+    MEMBER_UNREACHABLE = "MemberUnreachable"
     NO_DEVICE = "NoDevice"
     NO_NODE = "NoNode"
     NO_NODE_USABLE = "NoNodeUsable"
@@ -99,13 +100,14 @@ class Plan:
     """What every pool is to run, and the reasons.
 
     Attributes:
-        assignments: for each pool, by its name, what its Assignment's `spec` shall be.
+        assignments: for each pool that is planned, by its name, what its Assignment's `spec` shall be.
         decisions: for each Model, where it is placed and where not.
         flows: what share of each (Model, site)'s demand goes where; the rest is not served.
         price: of all replicas for an hour.
         loading: what it costs that Models are loaded where they are, in the same currency.
         bound: no plan that serves as much has a lower sum of price and loading.
         routed: whether the assignments have routes for gateways.
+        frozen: pools that are not planned, since their member is not heard of: their Assignments stay as they are.
     """
 
     assignments: Mapping[str, AssignmentSpec]
@@ -115,6 +117,7 @@ class Plan:
     loading: float = 0.0
     bound: float = 0.0
     routed: bool = False
+    frozen: frozenset[str] = frozenset()
 
     @property
     def cost(self) -> float:

@@ -1,7 +1,8 @@
 """From what runs to what is planned, without a gap: what serves stays until its replacement serves. Pure.
 
 Several passes bring a plan about. Each writes what is planned, and beside it what must stay for now; once the site
-reports that the replacement is ready, the next pass no longer finds a reason to keep the old one.
+reports that the replacement is ready, the next pass no longer finds a reason to keep the old one. Nothing waits for
+a site that is not heard of.
 
 What stays takes room. Where a site reports that it has none for what is planned, something lets go, one server with
 each report: what has other replicas first; last what serves nowhere else, and only if waiting would change nothing.
@@ -52,7 +53,7 @@ def stage(planned: Plan, *, current: Mapping[str, Assignment]) -> dict[str, Assi
 
     Returns:
         The planned assignments, each with the Models and the replicas that must go on serving there until as much
-        serves elsewhere.
+        serves elsewhere. Pools whose members are not heard of are not among them.
     """
     leaving = _leaving(planned, current=current)
     replicas = _replicas(planned, current=current)
@@ -72,6 +73,13 @@ def stage(planned: Plan, *, current: Mapping[str, Assignment]) -> dict[str, Assi
     if not planned.routed:
         return staged
     seats = {(pool, server.namespace, model.name) for pool, them in leaving.items() for server, model in them}
+    # What a site serves that the hub does not hear of, its neighbours may still reach.
+    seats |= {
+        (pool, server.namespace, model.name)
+        for pool in planned.frozen & current.keys()
+        for server in current[pool].spec.servers
+        for model in server.models
+    }
     return rerouted(staged, seats=seats, current=current)
 
 
@@ -94,7 +102,7 @@ def _awaited(planned: Plan, server: Server, *, pool: str, current: Mapping[str, 
     for model in server.models:
         decision = planned.decisions.get(ModelKey(server.namespace, model.name))
         for placement in decision.placements if decision is not None else ():
-            if (placement.pool, placement.server) == (pool, server.name):
+            if (placement.pool, placement.server) == (pool, server.name) or placement.pool in planned.frozen:
                 continue
             assignment = current.get(placement.pool)
             ready = _ready(assignment.status.servers) if assignment is not None else frozenset()
@@ -120,7 +128,9 @@ def _leaving(planned: Plan, *, current: Mapping[str, Assignment]) -> dict[str, l
                     and (server.namespace, server.name, model.name) in ready
                     and not _forbidden(decision, pool=pool, variant=model.variant)
                     and not _outranked(decision, pool=pool, variant=model.variant)
-                    and not _replaced(decision, key=ModelKey(server.namespace, model.name), current=current)
+                    and not _replaced(
+                        decision, key=ModelKey(server.namespace, model.name), current=current, frozen=planned.frozen
+                    )
                 ):
                     leaving.setdefault(pool, []).append((server, model))
     return leaving
@@ -218,9 +228,11 @@ def _outranked(decision: Decision, *, pool: str, variant: str) -> bool:
     )
 
 
-def _replaced(decision: Decision, *, key: ModelKey, current: Mapping[str, Assignment]) -> bool:
-    """Whether the Model answers in every place that the plan has for it. No place is no replacement."""
-    for placement in decision.placements:
+def _replaced(decision: Decision, *, key: ModelKey, current: Mapping[str, Assignment], frozen: Collection[str]) -> bool:
+    """Whether the Model answers in every place that the plan has for it, as far as sites are heard of. No place is no
+    replacement."""
+    heard = [placement for placement in decision.placements if placement.pool not in frozen]
+    for placement in heard or decision.placements:
         assignment = current.get(placement.pool)
         if assignment is None:
             return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import NamedTuple
 
@@ -99,6 +99,11 @@ def _measured(pool: NodePool, round_trips: Mapping[tuple[str, str], float], *, s
 def key_of(model: Model) -> ModelKey:
     """The key of a Model."""
     return ModelKey(model.namespace or "", model.name)
+
+
+def unheard(member: str, since: datetime) -> str:
+    """What is said of a member that is not heard of."""
+    return f"member {member} has not been heard of since {since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def in_order(nodes: Iterable[Node]) -> tuple[Node, ...]:

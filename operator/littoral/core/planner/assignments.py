@@ -50,7 +50,7 @@ def render(problem: Problem, drafts: Iterable[Draft], *, fleet: Fleet) -> dict[s
     for draft in drafts:
         by_pool[draft.pool].append(draft)
     pools: dict[str, _Rendered] = {}
-    everyone = frozenset(problem.pools)
+    everyone = frozenset(problem.pools) | problem.frozen.keys()
     known_pools = fleet.pools if fleet.names == everyone else {}
     for name, facts in problem.pools.items():
         mine = tuple(by_pool.get(name, ()))

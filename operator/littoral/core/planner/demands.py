@@ -6,18 +6,14 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
 from zlib import crc32
 
 from littoral.core.plan import Reason
 from littoral.core.planner.company import Habit, habit
 from littoral.core.planner.facts import ModelFacts, PoolFacts, VariantFacts
-from littoral.core.planner.problem import Problem
+from littoral.core.planner.problem import FASTEST, SLOWEST, Problem
+from littoral.core.planner.silence import Silence, silences
 from littoral.core.world import ModelKey
-
-_SLOWEST: Final = 1e-6
-_FASTEST: Final = 1e12
-"""Requests per second between which speeds and demands are taken seriously: keeps their quotients finite."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -135,26 +131,34 @@ class Read:
 
     problem: Problem | None = None
     by_model: dict[ModelKey, tuple[Demand, ...]] = field(default_factory=dict)
+    silences: Mapping[ModelKey, Silence] = field(default_factory=dict)
 
 
 def demands(problem: Problem, *, last: Read | None = None) -> list[Demand]:
     """Every demand of a problem. `last` is brought up to date."""
     last = Read() if last is None else last
-    reader = _Reader(problem)
+    unheard = silences(problem)
+    reader = _Reader(problem, unheard)
     touched = None if last.problem is None else _touched(last.problem, problem)
+    if touched is not None:
+        touched |= {key for key, _ in last.silences.items() ^ unheard.items()}
     last.by_model = {
         key: last.by_model[key]
         if touched is not None and key not in touched and key in last.by_model
         else tuple(reader.of(model))
         for key, model in problem.models.items()
     }
-    last.problem = problem
+    last.problem, last.silences = problem, unheard
     return [demand for found in last.by_model.values() for demand in found]
 
 
 def _touched(old: Problem, new: Problem) -> set[ModelKey] | None:
     """The Models whose demands or options may differ; None for all."""
     if old.tuning != new.tuning or old.broken != new.broken or old.pools.keys() != new.pools.keys():
+        return None
+    if old.silent != new.silent or {n: it.pool for n, it in old.frozen.items()} != {
+        n: it.pool for n, it in new.frozen.items()
+    }:
         return None
     touched = {key for key, model in new.models.items() if old.models.get(key) is not model}
     if old.rates is not new.rates:
@@ -177,13 +181,18 @@ def _touched(old: Problem, new: Problem) -> set[ModelKey] | None:
 class _Reader:
     """Turns Models, forecasts and floors into demands."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, unheard: Mapping[ModelKey, Silence]) -> None:
         self._problem = problem
+        self._unheard = unheard
         self._shared = [pool for pool in problem.pools.values() if pool.shared]
         self._at: dict[str, list[PoolFacts]] = defaultdict(list)
         for pool in problem.pools.values():
             if pool.site is not None and not pool.shared:
                 self._at[pool.site].append(pool)
+        self._frozen_at: dict[str | None, list[PoolFacts]] = defaultdict(list)
+        for it in problem.frozen.values():
+            if not it.pool.shared:
+                self._frozen_at[it.pool.site].append(it.pool)
         self._known: dict[ModelKey, dict[str | None, float | None]] = defaultdict(dict)
         for (key, site), amount in problem.demand.items():
             self._known[key][site] = amount
@@ -193,11 +202,37 @@ class _Reader:
     def of(self, model: ModelFacts) -> list[Demand]:
         """The demands of one Model."""
         found = list(self._of(model, self._known.get(model.key, {})))
-        if model.min_replicas > 0 and not found:
+        if model.least > 0 and not found:
             places = [pool for pool in self._problem.pools.values() if not pool.shared]
             found = [self._presence(model, None, places, self._shared)]
-        spread = _spread(found, model.min_replicas) if model.min_replicas > 1 else found
-        return [*spread, *self._standby(model)] if spread and self._problem.tuning.standby else spread
+        spread = _spread(found, model.least) if model.least > 1 else found
+        unheard = self._unheard.get(model.key)
+        if unheard is not None:
+            spread = [*spread, *self._spilled(model, unheard)]
+        wanted = bool(spread) or (unheard is not None and unheard.seats > 0)
+        return [*spread, *self._standby(model)] if wanted and self._problem.tuning.standby else spread
+
+    def _spilled(self, model: ModelFacts, unheard: Silence) -> Iterator[Demand]:
+        """What comes from sites that are not heard of, and that the Model stays where it could come to."""
+        ways: dict[str, list[Option]] = {}
+        for site, amount in unheard.spills:
+            if model.stays(site):
+                continue
+            near, far = self._options(model, site)
+            if amount > SLOWEST:
+                presence = amount <= self._problem.tuning.small
+                yield _demand(model, site, min(amount, FASTEST), near=near, far=far, presence=presence)
+            by_pool: dict[str, list[Option]] = defaultdict(list)
+            for option in (*near, *far):
+                by_pool[option.pool].append(option)
+            ways = by_pool | ways
+        for pool, variants in unheard.there:
+            if options := tuple(sorted(ways.get(pool, ()), key=lambda option: option.variant.name not in variants)):
+                shared = options[0].shared
+                # After everything that is asked for, as what is only in case.
+                order = (1, False, model.key, "", (pool,))
+                far, homes = (options, ()) if shared else ((), (pool,))
+                yield Demand(model, None, 0.0, 0.0, True, options, far, homes, order)
 
     def _standby(self, model: ModelFacts) -> Iterator[Demand]:
         """One replica in a shared pool for what sites cannot serve in time: it must be there when the burst comes."""
@@ -214,19 +249,21 @@ class _Reader:
         unknown: list[PoolFacts] = []
         loaded = False
         sites = self._sites(model)
-        for site in sorted({*known, *sites}, key=lambda site: (site is not None, site or "")):
+        heard = {*known, *sites} - self._problem.silent
+        for site in sorted(heard, key=lambda site: (site is not None, site or "")):
             amount = known.get(site)
             floor = model.floor(site) if site in sites else 0.0
             if amount is None and not floor:
                 local = () if site is None else self._at.get(site, ())
                 unknown += [pool for pool in local if self._usable(model, pool)]
-            elif (amount := min(max(amount or 0.0, floor), _FASTEST)) > _SLOWEST:
+            elif (amount := min(max(amount or 0.0, floor), FASTEST)) > SLOWEST:
                 near, far = self._options(model, site)
                 loaded = True
                 yield _demand(model, site, amount, near=near, far=far, presence=amount <= self._problem.tuning.small)
-        for pool in unknown[: model.max_replicas]:
+        for pool in unknown[: model.most]:
             yield self._presence(model, pool.site, [pool], () if model.stays(pool.site) else self._shared)
         told = loaded or any(site is not None or amount is not None for site, amount in known.items())
+        told = told or model.key in self._problem.away
         if not told and not unknown and not (model.slos and all(slo.stays for slo in model.slos)):
             yield self._presence(model, None, (), self._shared)
 
@@ -234,7 +271,7 @@ class _Reader:
         """The sites where the Model is to run, whatever is known of its load there."""
         if not model.slos or any(slo.sites is None for slo in model.slos):
             # Where there are no sites, all that comes arrives at none: so do the floors.
-            return self._at.keys() or (None,)
+            return self._at.keys() or self._frozen_at.keys() or (None,)
         return {site for slo in model.slos for site in slo.sites or ()}
 
     def _options(self, model: ModelFacts, site: str | None) -> tuple[tuple[Option, ...], tuple[Option, ...]]:
@@ -292,7 +329,8 @@ class _Reader:
         """The pools that requests of a site can come to, with the seconds of the way there and back."""
         local = [] if site is None else self._at.get(site, [])
         named: dict[str, float] = {}
-        for pool in local:
+        senders = [*local, *self._frozen_at.get(site, ())]
+        for pool in senders:
             for name, trip in pool.round_trips.items():
                 named[name] = min(trip, named.get(name, math.inf))
         yield from ((pool, 0.0) for pool in local)
@@ -301,7 +339,7 @@ class _Reader:
         away = [
             (pool, named.get(pool.name, 0.0))
             for pool in (*others, *self._shared)
-            if pool not in local and (not local or any(it.reaches(pool) for it in local))
+            if pool not in local and (not senders or any(it.reaches(pool) for it in senders))
         ]
         yield from sorted(away, key=lambda pair: (pair[0].shared, pair[1], pair[0].name))
 
@@ -329,11 +367,7 @@ class _Reader:
     def _option(self, model: ModelFacts, variant: VariantFacts, pool: PoolFacts, *, late: bool) -> Option:
         problem = self._problem
         speed = problem.speed(model.key, variant.name, variant.accelerator, pool.name)
-        rate = problem.tuning.default_rate if speed is None else _positive(speed.rate)
-        if late or rate <= 0:
-            late = True
-            saturation = 0.0 if speed is None else _positive(speed.saturation)
-            rate = (saturation or problem.tuning.default_rate) * problem.tuning.best_effort
+        rate, late = problem.takes(speed, late=late)
         price = problem.price(pool, variant.accelerator)
         known = None if speed is None or speed.service is None else habit(speed.service)
         tuning = problem.tuning
@@ -388,11 +422,6 @@ def unfit(
     if (model.key, variant.name, pool.name) in problem.broken:
         return Reason.LOAD_FAILED, f"it failed to load in pool {pool.name}"
     return None
-
-
-def _positive(value: float) -> float:
-    """The value, or 0 where it is no sensible speed."""
-    return min(value, _FASTEST) if value >= _SLOWEST else 0.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -15,7 +15,7 @@ from littoral.core.planner.facts import ModelFacts, PoolFacts, VariantFacts
 from littoral.core.planner.problem import Problem
 from littoral.core.planner.shortfalls import shortfalls
 from littoral.core.planner.yard import Draft, Yard
-from littoral.core.world import ModelKey
+from littoral.core.world import ModelKey, unheard
 
 _POOLS_MOST: Final = 100
 """Of more pools than this, only those that a Model could want are explained."""
@@ -83,10 +83,14 @@ class Decisions(Mapping[ModelKey, Decision]):
         wanted = sum(demand.amount for demand in known)
         served = min(wanted, sum(flow.rate for flow in flows))
         return Decision(
-            placements=tuple(
-                self._placement(model, draft, server, flows) for draft, server in self._near_first(placed)
+            placements=(
+                *(self._placement(model, draft, server, flows) for draft, server in self._near_first(placed)),
+                *self._frozen_placements(model),
             ),
-            rejections=tuple(self._rejections(model, demands, short=served < wanted * (1 - 1e-6))),
+            rejections=(
+                *self._rejections(model, demands, short=served < wanted * (1 - 1e-6)),
+                *self._frozen_rejections(model),
+            ),
             demand=wanted if known or not demands else None,
             served=served if known or not demands else None,
             shortfall="; ".join(
@@ -126,6 +130,31 @@ class Decisions(Mapping[ModelKey, Decision]):
             reason=Reason.PREFERRED_VARIANT if variant.rank == 0 else Reason.FALLBACK_VARIANT,
             message=": ".join([message[0], ", ".join(message[1:])]),
         )
+
+    def _frozen_placements(self, model: ModelFacts) -> Iterator[Placement]:
+        """What is not planned, and goes on where nobody hears of it."""
+        for pool, server, variant in self._problem.away.get(model.key, ()):
+            frozen = self._problem.frozen[pool]
+            yield Placement(
+                pool=pool,
+                variant=variant,
+                accelerator=server.accelerator,
+                server=server.name,
+                replicas=server.replicas,
+                reason=Reason.MEMBER_UNREACHABLE,
+                message=f"{unheard(frozen.member, frozen.since)}; what runs there goes on",
+            )
+
+    def _frozen_rejections(self, model: ModelFacts) -> Iterator[Rejection]:
+        here = {seat.pool for seat in self._problem.away.get(model.key, ())}
+        frozen = {name: it for name, it in self._problem.frozen.items() if name not in here}
+        for name, it in sorted(frozen.items()) if len(frozen) <= _POOLS_MOST else ():
+            barring = barred(model, it.pool)
+            reason, message = barring or (
+                Reason.MEMBER_UNREACHABLE,
+                f"{unheard(it.member, it.since)}; nothing new is placed there",
+            )
+            yield Rejection(pool=name, reason=reason, message=message)
 
     def _rejections(self, model: ModelFacts, demands: Sequence[Demand], *, short: bool) -> Iterator[Rejection]:
         here = {draft.pool for draft, _ in self._placed.get(model.key, [])}
@@ -211,7 +240,7 @@ class Decisions(Mapping[ModelKey, Decision]):
         if pool.limit is not None and running >= pool.limit:
             return Reason.POOL_FULL, f"pool {pool.name} runs its limits.servers of {pool.limit} already"
         held = sum(draft.replicas for draft, _ in self._placed.get(model.key, []))
-        if held >= model.max_replicas:
+        if held >= model.most:
             return (
                 Reason.MAX_REPLICAS_REACHED,
                 f"scaling.maxReplicas is {model.max_replicas}, and other pools have them",

@@ -73,7 +73,11 @@ class SloFacts:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ModelFacts:
-    """One Model with the LatencySLOs that name it."""
+    """One Model with the LatencySLOs that name it.
+
+    Attributes:
+        away: replicas in pools that are not planned, since nobody hears of them.
+    """
 
     key: ModelKey
     priority: int
@@ -81,6 +85,17 @@ class ModelFacts:
     slos: tuple[SloFacts, ...]
     min_replicas: int
     max_replicas: int
+    away: int = 0
+
+    @property
+    def least(self) -> int:
+        """The least replicas in the pools that are planned."""
+        return max(0, self.min_replicas - self.away)
+
+    @property
+    def most(self) -> int:
+        """The most replicas in the pools that are planned."""
+        return max(0, self.max_replicas - self.away)
 
     @cached_property
     def order(self) -> tuple[int, ModelKey]:
@@ -172,12 +187,13 @@ class PoolFacts:
 
 
 def read_model(
-    model: Model, slos: Sequence[LatencySLO], *, devices: DeviceTable, measured: Mapping[str, float]
+    model: Model, slos: Sequence[LatencySLO], *, devices: DeviceTable, measured: Mapping[str, float], away: int = 0
 ) -> ModelFacts:
     """Read a Model.
 
     Args:
         measured: bytes that a variant has been seen to take, by its name; they outrank what the Model states.
+        away: replicas in pools that are not planned.
     """
     known = tuple(_slo(slo) for slo in sorted(slos, key=lambda slo: slo.name))
     tightest = min((slo.latency for slo in known), default=None)
@@ -191,6 +207,7 @@ def read_model(
         slos=known,
         min_replicas=model.spec.scaling.min_replicas,
         max_replicas=model.spec.scaling.max_replicas,
+        away=away,
     )
 
 

@@ -60,7 +60,7 @@ class Loading:
         self._caps = caps or {}
         self._rooms = {} if rooms is None else rooms
         self._yards = {pool.name: Yard(pool) for pool in part.pools}
-        self._budget: dict[ModelKey, int] = {d.model.key: d.model.max_replicas for d in part.demands}
+        self._budget: dict[ModelKey, int] = {d.model.key: d.model.most for d in part.demands}
         self._flows: dict[tuple[int, int], float] = {}
         self._required: dict[ModelKey, int] = {}
         self._owed: dict[int, int] = {}

@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Final, NamedTuple
 
@@ -17,6 +18,10 @@ from littoral.core.capacity import BatchTime
 from littoral.core.hardware import CPU, DeviceTable, Node
 from littoral.core.planner.facts import ModelFacts, PoolFacts, read_model, read_pool
 from littoral.core.world import ModelKey, World, key_of, selects
+
+SLOWEST: Final = 1e-6
+FASTEST: Final = 1e12
+"""Requests per second between which speeds and demands are taken seriously: keeps their quotients finite."""
 
 
 class RateKey(NamedTuple):
@@ -147,12 +152,39 @@ class Running:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Frozen:
+    """A pool whose member is not heard of. It is not planned: what runs there goes on, as far as anybody knows.
+
+    Attributes:
+        pool: as it was reported last.
+        since: when the member was last heard of.
+        running: what its Assignment has, which stays as it is.
+        ways: Models whose requests its gateway may send to other pools.
+    """
+
+    pool: PoolFacts
+    member: str
+    since: datetime
+    running: Running
+    ways: frozenset[ModelKey] = frozenset()
+
+
+class Seat(NamedTuple):
+    """A Model on a server of a pool that is not planned."""
+
+    pool: str
+    server: CurrentServer
+    variant: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Sources:
     """What a problem was read from: what is equal need not be read again. Statuses, which change all the time, are not
     in it."""
 
-    models: Mapping[ModelKey, tuple[ModelSpec, tuple[tuple[str, LatencySLOSpec], ...], Mapping[str, float]]]
+    models: Mapping[ModelKey, tuple[ModelSpec, tuple[tuple[str, LatencySLOSpec], ...], Mapping[str, float], int]]
     pools: tuple[tuple[str, NodePoolSpec], ...]
+    facts: Mapping[str, PoolFacts]
     nodes: tuple[Node, ...]
     devices: DeviceTable
     assignments: Mapping[str, tuple[AssignmentSpec, tuple[bool, ...]]]
@@ -167,6 +199,8 @@ class Problem:
             absent is unknown too, at the sites where the Model is to run. Site None stands for requests that arrive at
             no site: they go to shared pools or, where none can serve them, to any pool that can.
         rates: speeds; what is absent is taken to be `tuning.default_rate`.
+        pools: those that are planned.
+        frozen: those that are not, since their member is not heard of.
         current: what runs in each pool.
         broken: places where a Model failed to load: (Model, variant, pool).
         sources: what all this was read from.
@@ -180,6 +214,29 @@ class Problem:
     sources: Sources
     broken: frozenset[tuple[ModelKey, str, str]] = frozenset()
     tuning: Tuning = field(default_factory=Tuning)
+    frozen: Mapping[str, Frozen] = field(default_factory=dict)
+
+    @cached_property
+    def away(self) -> Mapping[ModelKey, tuple[Seat, ...]]:
+        """Where Models are in pools that are not planned."""
+        seats: dict[ModelKey, list[Seat]] = defaultdict(list)
+        for name, it in sorted(self.frozen.items()):
+            for server in it.running.servers:
+                for model, variant in server.models.items():
+                    seats[ModelKey(server.namespace, model)].append(Seat(name, server, variant))
+        return {key: tuple(found) for key, found in seats.items()}
+
+    @cached_property
+    def silent(self) -> frozenset[str | None]:
+        """The sites all of whose pools are frozen; None where that is so of all shared pools, or of all pools. What
+        arrives there is served there, as far as anybody knows."""
+
+        def site(pool: PoolFacts) -> str | None:
+            return None if pool.shared else pool.site
+
+        heard = {site(pool) for pool in self.pools.values()}
+        found = frozenset(site(it.pool) for it in self.frozen.values()) - heard
+        return found if self.pools or not self.frozen else found | {None}
 
     def same(self, other: Problem) -> bool:
         """Whether another problem, which this one or that one was read from, has the same plan."""
@@ -191,6 +248,7 @@ class Problem:
             # Facts are compared by identity: what did not change was not read anew.
             and self.models == other.models
             and self.pools == other.pools
+            and self.frozen == other.frozen
             and self.current == other.current
         )
 
@@ -198,6 +256,18 @@ class Problem:
         """What is known of the speed in the pool, or else anywhere; None where nothing is."""
         here = self.rates.get(RateKey(model, variant, accelerator, pool))
         return here if here is not None else self.rates.get(RateKey(model, variant, accelerator, None))
+
+    def takes(self, speed: Speed | None, *, late: bool = False) -> tuple[float, bool]:
+        """Requests/s that one replica is given, and whether they are late: best effort.
+
+        Args:
+            late: whether they are late anyway.
+        """
+        rate = self.tuning.default_rate if speed is None else _sensible(speed.rate)
+        if not late and rate > 0:
+            return rate, False
+        saturation = 0.0 if speed is None else _sensible(speed.saturation)
+        return (saturation or self.tuning.default_rate) * self.tuning.best_effort, True
 
     def price(self, pool: PoolFacts, accelerator: str) -> float:
         """What one replica on the class costs for an hour."""
@@ -215,6 +285,7 @@ Arrivals = Mapping[tuple[ModelKey, str | None], float | None] | Mapping[tuple[Mo
 
 _NOTHING: Final[Mapping[str, float]] = {}
 _NO_RATES: Final[Mapping[RateKey, Speed]] = {}
+_IDLE: Final = Running()
 
 
 def build_problem(
@@ -249,22 +320,11 @@ def build_problem(
             measured[key][variant] = size
     old = before.sources if before is not None and before.sources.devices is world.devices else None
 
-    sources = {}
-    models: dict[ModelKey, ModelFacts] = {}
-    for model in world.models:
-        key = key_of(model)
-        slos, sizes = world.slos_by_model.get(key, ()), measured.get(key, _NOTHING)
-        sources[key] = source = (model.spec, tuple((slo.name, slo.spec) for slo in slos), sizes)
-        if before is not None and old is not None and old.models.get(key) == source:
-            models[key] = before.models[key]
-        else:
-            models[key] = read_model(model, slos, devices=world.devices, measured=sizes)
-
     pool_specs = tuple((pool.name, pool.spec) for pool in world.pools)
-    if before is not None and old is not None and old.pools == pool_specs and old.nodes == world.nodes:
-        pools = before.pools
+    if old is not None and old.pools == pool_specs and old.nodes == world.nodes:
+        facts = old.facts
     else:
-        pools = _pools(world, before=before if old is not None else None)
+        facts = _pools(world, before=old)
 
     # A server that changed a moment ago may not shrink yet.
     settled = {
@@ -285,26 +345,74 @@ def build_problem(
         else:
             servers = zip(spec.servers, flags, strict=True)
             current[name] = Running(servers=tuple(_current(server, settled=flag) for server, flag in servers))
+    frozen = _frozen(world, facts, assignments=settled, current=current, before=before)
+
+    away: dict[ModelKey, int] = defaultdict(int)
+    for name in frozen.keys() & settled.keys():
+        for server in settled[name][0].servers:
+            for served in server.models:
+                away[ModelKey(server.namespace, served.name)] += server.replicas
+    sources = {}
+    models: dict[ModelKey, ModelFacts] = {}
+    for model in world.models:
+        key = key_of(model)
+        slos, sizes, gone = world.slos_by_model.get(key, ()), measured.get(key, _NOTHING), away.get(key, 0)
+        sources[key] = source = (model.spec, tuple((slo.name, slo.spec) for slo in slos), sizes, gone)
+        if before is not None and old is not None and old.models.get(key) == source:
+            models[key] = before.models[key]
+        else:
+            models[key] = read_model(model, slos, devices=world.devices, measured=sizes, away=gone)
     return Problem(
         models=models,
-        pools=pools,
+        pools={name: it for name, it in facts.items() if name not in frozen} if frozen else facts,
         demand={pair: _amount(value) for pair, value in (demand or {}).items()},
         rates=_NO_RATES if rates is None else rates,
         current=current,
         sources=Sources(
-            models=sources, pools=pool_specs, nodes=world.nodes, devices=world.devices, assignments=settled
+            models=sources,
+            pools=pool_specs,
+            facts=facts,
+            nodes=world.nodes,
+            devices=world.devices,
+            assignments=settled,
         ),
         broken=broken,
         tuning=tuning,
+        frozen=frozen,
     )
 
 
-def _pools(world: World, *, before: Problem | None) -> dict[str, PoolFacts]:
+def _frozen(
+    world: World,
+    facts: Mapping[str, PoolFacts],
+    *,
+    assignments: Mapping[str, tuple[AssignmentSpec, tuple[bool, ...]]],
+    current: Mapping[str, Running],
+    before: Problem | None,
+) -> dict[str, Frozen]:
+    """The pools of members that are not heard of; the same objects while nothing of them changes."""
+    found: dict[str, Frozen] = {}
+    for name, pool in facts.items() if world.unreachable else ():
+        member = pool.pool.spec.member
+        if member is None or member not in world.unreachable:
+            continue
+        known = before.frozen.get(name) if before is not None else None
+        running, since = current.get(name, _IDLE), world.unreachable[member]
+        if known is not None and (known.pool, known.since, known.running) == (pool, since, running):
+            found[name] = known
+            continue
+        routes = assignments[name][0].routes if name in assignments else ()
+        ways = frozenset(ModelKey(route.namespace, route.name) for route in routes if route.next)
+        found[name] = Frozen(pool=pool, member=member, since=since, running=running, ways=ways)
+    return found
+
+
+def _pools(world: World, *, before: Sources | None) -> dict[str, PoolFacts]:
     nodes = nodes_by_pool(world.pools, world.nodes)
     pools: dict[str, PoolFacts] = {}
     for pool in sorted(world.pools, key=lambda pool: pool.name):
         mine = tuple(sorted(nodes[pool.name], key=lambda node: node.name))
-        known = before.pools.get(pool.name) if before is not None else None
+        known = before.facts.get(pool.name) if before is not None else None
         if known is not None and known.pool.spec == pool.spec and known.sources == mine:
             pools[pool.name] = known
         else:
@@ -338,6 +446,11 @@ def _current(server: Server, *, settled: bool) -> CurrentServer:
         models={served.name: served.variant for served in server.models},
         settled=settled,
     )
+
+
+def _sensible(value: float) -> float:
+    """The value, or 0 where it is no sensible speed."""
+    return min(value, FASTEST) if value >= SLOWEST else 0.0
 
 
 def _amount(value: float | None) -> float | None:

@@ -30,7 +30,7 @@ def shortfalls(
         if not demands
         else True
     )
-    if not known:
+    if not known and model.key not in problem.away:
         site = min(
             (pool.site for pool in problem.pools.values() if pool.site and model.wanted_at(pool.site)), default=None
         )
@@ -52,13 +52,13 @@ def shortfalls(
         if late > 0:
             yield _lateness(problem, demand, late)
     yield from sorted(told)
-    if 0 < replicas < model.min_replicas:
-        missing_replicas = model.min_replicas - replicas
+    if 0 < replicas < model.least:
+        missing_replicas = model.least - replicas
         yield (
-            f"{replicas} of the {model.min_replicas} replicas of scaling.minReplicas have room: "
+            f"{replicas + model.away} of the {model.min_replicas} replicas of scaling.minReplicas have room: "
             + (
                 f"scaling.maxReplicas of {model.max_replicas} is reached"
-                if replicas >= model.max_replicas
+                if replicas >= model.most
                 else f"devices or memory for {missing_replicas} more would do"
             )
         )
@@ -73,7 +73,7 @@ def _where(demand: Demand) -> str:
 def _remedy(problem: Problem, demand: Demand, missing: float, replicas: int) -> str:
     if not demand.options:
         return _hindrance(problem, demand.model, demand.site)
-    if replicas >= demand.model.max_replicas:
+    if replicas >= demand.model.most:
         return f"scaling.maxReplicas of {demand.model.max_replicas} is reached: raise it"
     best = max(demand.options, key=lambda option: (option.rate, option.pool))
     variant = best.variant

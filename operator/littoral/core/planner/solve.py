@@ -88,6 +88,7 @@ def plan(problem: Problem, *, memo: Memo | None = None, hurry: Hurry = never) ->
         loading=sum(part.outcome.near_loading for part in solved),
         bound=bound,
         routed=problem.tuning.gateways,
+        frozen=frozenset(problem.frozen),
     )
 
 
@@ -223,7 +224,7 @@ class _Planning:
             for key, replicas in part.replicas:
                 totals[key] += replicas
         models = self._problem.models
-        return {key for key, total in totals.items() if key in models and total > models[key].max_replicas}
+        return {key for key, total in totals.items() if key in models and total > models[key].most}
 
 
 def _spill(outcome: Outcome) -> Iterable[Demand]:
