@@ -61,6 +61,10 @@ from littoral.render.settings import CacheType
 @click.option("--gateway-replicas", type=click.IntRange(1, 16), default=1, help="Pods of each gateway.")
 @click.option("--gateway-cpu", default="100m", help="CPU that each requests.")
 @click.option("--gateway-memory", default="512Mi", help="Memory that each may take at most.")
+@click.option("--gateway-members-service-type", type=click.Choice(["LoadBalancer", "NodePort", "ClusterIP"]),
+              default="LoadBalancer", help="Of the Service by which gateways of member clusters reach one here.",
+              )  # fmt: skip
+@click.option("--gateway-members-node-port", type=click.IntRange(1, 65535), help="Port of every node, of that Service.")
 @click.option("--health-port", type=int, default=8080, help="Where the liveness probe is answered; 0: nowhere.")
 @click.option("--metrics-port", type=int, default=9090, help="Where Prometheus finds metrics; 0: nowhere.")
 @click.option("--log-format", type=click.Choice(["json", "text"]), default="json", help="Form of the log lines.")
@@ -94,6 +98,8 @@ def operator(
     gateway_replicas: int,
     gateway_cpu: str,
     gateway_memory: str,
+    gateway_members_service_type: str,
+    gateway_members_node_port: int | None,
     health_port: int,
     metrics_port: int,
     log_format: str,
@@ -146,6 +152,8 @@ def operator(
             replicas=gateway_replicas,
             cpu=gateway_cpu,
             memory=gateway_memory,
+            members_service_type=gateway_members_service_type,
+            members_node_port=gateway_members_node_port,
         )
         if gateway
         else None,

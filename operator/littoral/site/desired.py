@@ -10,7 +10,15 @@ from littoral.render.gateway import render_gateway
 from littoral.render.gateway_service import GatewayEndpoint, render_model_service
 from littoral.render.server import Manifest, render_server
 from littoral.render.settings import ServerSettings
-from littoral.site.gateways import Gateways, ModelKey, gateway_config, gateway_endpoints, gateway_name, serving_pods
+from littoral.site.gateways import (
+    Gateways,
+    ModelKey,
+    gateway_config,
+    gateway_endpoints,
+    gateway_name,
+    peers_of_gateway,
+    serving_pods,
+)
 from littoral.site.peers import peers_of
 from littoral.site.views import PodView
 
@@ -76,6 +84,7 @@ def desired_children(
             settings=gateways.settings,
             owner=owner,
             node_selector=assignment.spec.node_selector,
+            peers=peers_of_gateway(assignment),
         ):
             servers[key_of_child(manifest)] = manifest
         for route in assignment.spec.routes:

@@ -11,6 +11,7 @@ from littoral.api.base import shorten
 from littoral.api.quantity import format_decimal, format_duration, parse_duration
 from littoral.api.routes import GatewayReport, RoundTrip, RouteReport
 from littoral.api.routing import BUCKETS, GatewayStatus, Latency, ModelDemand, UpstreamState
+from littoral.render.gateway import MEMBERS_SUFFIX
 from littoral.site.desired import ChildKey
 from littoral.site.gateways import Gateways, gateway_name
 from littoral.site.views import PodView
@@ -27,12 +28,14 @@ def gateway_report(
     pods: Collection[PodView],
     statuses: Mapping[str, GatewayStatus],
     troubles: Mapping[ChildKey, str],
+    certificate_request: str | None = None,
 ) -> GatewayReport | None:
     """The report of one pool's gateway; None where it has no routes, and so no gateway.
 
     Args:
         statuses: what each gateway's agent says, by its Pod's uid.
         troubles: what went wrong with an object as a whole.
+        certificate_request: of a gateway that talks to gateways of other clusters (PEM).
     """
     if not assignment.spec.routes:
         return None
@@ -47,6 +50,7 @@ def gateway_report(
         message=shorten(trouble) or None,
         routes=_routes(said, wanted={(route.namespace, route.name) for route in assignment.spec.routes}),
         round_trips=_round_trips(said, before=before.round_trips if before is not None else ()),
+        certificate_request=certificate_request,
     )
 
 
@@ -59,8 +63,15 @@ def _troubles(
     troubles: Mapping[ChildKey, str],
 ) -> Iterator[str]:
     """What is wrong, the most telling first."""
-    for kind in ("ConfigMap", "Deployment", "Service", "PodDisruptionBudget"):
-        if text := troubles.get(ChildKey(kind, namespace, name)):
+    for kind, suffix in (
+        ("ConfigMap", ""),
+        ("Deployment", ""),
+        ("Service", ""),
+        ("Service", MEMBERS_SUFFIX),
+        ("PodDisruptionBudget", ""),
+        ("Secret", ""),
+    ):
+        if text := troubles.get(ChildKey(kind, namespace, f"{name}{suffix}")):
             yield text
     for pod in pods:
         if pod.trouble:

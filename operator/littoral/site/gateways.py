@@ -10,10 +10,10 @@ from typing import Final
 
 from littoral.api.assignment import Assignment
 from littoral.api.quantity import format_decimal, parse_decimal
-from littoral.api.routes import Route
+from littoral.api.routes import RemoteGateway, Route
 from littoral.api.routing import UNLIMITED, GatewayConfig, GatewayStatus, ModelRoute, NextPool, ServerSet, Upstream
 from littoral.render import names
-from littoral.render.gateway import GatewaySettings
+from littoral.render.gateway import GatewaySettings, Peers
 from littoral.render.gateway_service import GatewayEndpoint
 from littoral.site.views import PodView
 
@@ -51,6 +51,18 @@ def gateway_name(pool: str) -> str:
     return f"{names.GATEWAY}-{pool}"
 
 
+def talks(assignment: Assignment) -> bool:
+    """Whether the pool has a gateway that talks to gateways of other clusters: the hub says so."""
+    return assignment.spec.certificate is not None and bool(assignment.spec.routes)
+
+
+def peers_of_gateway(assignment: Assignment) -> Peers:
+    """Which gateways of other clusters the pool's gateway talks to."""
+    if not talks(assignment):
+        return Peers.NONE
+    return Peers.ASKED if assignment.spec.gateway is None else Peers.COMING
+
+
 def serving_pods(assignments: Iterable[Assignment], pods: Iterable[PodView]) -> Places:
     """Where each Model is served, by the labels of the servers' Pods; in the order of their names."""
     servers: dict[tuple[str, str], tuple[str, set[str]]] = {
@@ -71,7 +83,7 @@ def gateway_config(assignment: Assignment, *, places: Places, gateways: Gateways
     """The routes of one pool's gateway.
 
     Args:
-        places: of all pools of this cluster: what cannot be reached from here is left out.
+        places: of all pools of this cluster: what can be reached neither here nor by a gateway is left out.
     """
     replicas = max(gateways.settings.replicas, 1)
     sets = _sets(assignment)
@@ -184,12 +196,29 @@ def _next(route: Route, *, pool: str, places: Places) -> tuple[NextPool, ...]:
         NextPool(
             name=target.pool,
             weight=target.weight,
-            servers=_upstreams(places.get((target.pool, route.namespace, route.name), ())),
+            servers=_remote(target.pool, target.gateway)
+            if target.gateway is not None
+            else _upstreams(places.get((target.pool, route.namespace, route.name), ())),
         )
         for target in sorted(route.next, key=lambda it: it.pool)
         if target.pool != pool
     )
     return tuple(it for it in pools if it.servers)
+
+
+def _remote(pool: str, gateway: RemoteGateway) -> tuple[Upstream, ...]:
+    host, _, port = gateway.address.rpartition(":")
+    if not 0 < int(port) < 65536:
+        return ()
+    return (
+        Upstream(
+            name=gateway_name(pool),
+            address=host.strip("[]"),
+            http_port=int(port),
+            grpc_port=int(port),
+            tls_name=gateway.tls_name,
+        ),
+    )
 
 
 def _share(rate: str | None, *, replicas: int) -> str | None:

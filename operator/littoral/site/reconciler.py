@@ -21,6 +21,7 @@ from littoral.cluster.resources import (
     NODES,
     POD_DISRUPTION_BUDGETS,
     PODS,
+    SECRETS,
     SERVICES,
     Resource,
 )
@@ -33,8 +34,9 @@ from littoral.render.server import Manifest, server_config
 from littoral.render.settings import ServerSettings
 from littoral.site.agents import Agents
 from littoral.site.desired import ChildKey, desired_children
+from littoral.site.gateway_certificates import GatewayCertificates, Identity
 from littoral.site.gateway_report import gateway_report
-from littoral.site.gateways import Gateways, ModelKey, routed_models
+from littoral.site.gateways import Gateways, ModelKey, gateway_name, routed_models
 from littoral.site.readiness import config_patch, pod_patch, resize_patch
 from littoral.site.report import report
 from littoral.site.telemetry import Telemetry
@@ -90,6 +92,9 @@ class Reconciler:
         self._nodes = Informer(client, NODES, keep=_labels, on_change=on_change) if gateways is not None else None
         self._agents = Agents(ServerStatus.parse, on_change=on_change)
         self._gateway_agents = Agents(GatewayStatus.parse, on_change=on_change, wait=_COUNTED)
+        self._certificates = (
+            GatewayCertificates(client, namespace=gateways.namespace, manager=FIELD_MANAGER) if gateways else None
+        )
         self._routed: dict[str, frozenset[ModelKey]] = {}
         self._left: set[ChildKey] = set()  # EndpointSlices of a time with gateways.
         self._telemetry = Telemetry(on_change=on_change)
@@ -115,8 +120,12 @@ class Reconciler:
 
         # 2. Apply what differs from what the Assignments say.
         gateways = self._known_gateways()
+        identities = await self._certificates.step(assignments) if self._certificates is not None else {}
         desired = desired_children(assignments, settings=self._settings, pods=self._pods.values(), gateways=gateways)
         troubles = await self._apply(desired)
+        for pool, identity in identities.items():
+            if gateways is not None and identity.trouble:
+                troubles[ChildKey(SECRETS.kind, gateways.namespace, gateway_name(pool))] = identity.trouble
 
         # 3. Remove what no Assignment asks for any more.
         clean = await self._prune(desired) & await self._prune_slices()
@@ -128,7 +137,7 @@ class Reconciler:
         led = await self._lead(assignments, pods)
         fronts = [pod for pod in self._pods.values() if pod.gateway and gateways is not None]
         self._gateway_agents.follow(fronts)
-        led &= await self._tell(fronts, desired)
+        led &= await self._tell(fronts, desired, identities={gateway_name(it): seen for it, seen in identities.items()})
 
         # 5. Report.
         for (namespace, name), deployment in self._children[DEPLOYMENTS.kind].items():
@@ -141,7 +150,15 @@ class Reconciler:
             status = self._telemetry.annotate(assignment, status)
             if gateways is not None:
                 said = self._gateway_agents.statuses
-                front = gateway_report(assignment, gateways=gateways, pods=fronts, statuses=said, troubles=troubles)
+                own = identities.get(assignment.name)
+                front = gateway_report(
+                    assignment,
+                    gateways=gateways,
+                    pods=fronts,
+                    statuses=said,
+                    troubles=troubles,
+                    certificate_request=own.request if own is not None else None,
+                )
                 status = status.model_copy(update={"gateway": front})
             reported &= await write_status(self._client, assignment, status, manager=FIELD_MANAGER)
         return clean and led and reported and not troubles
@@ -242,14 +259,18 @@ class Reconciler:
             routed=self._routed,
         )
 
-    async def _tell(self, pods: list[PodView], desired: Mapping[ChildKey, Manifest]) -> bool:
-        """Have the kubelet sync routes that have changed."""
+    async def _tell(
+        self, pods: list[PodView], desired: Mapping[ChildKey, Manifest], *, identities: Mapping[str, Identity]
+    ) -> bool:
+        """Have the kubelet sync routes and certificates that have changed; `identities` by the gateways' names."""
         done = True
         for pod in pods:
             routes = desired.get(ChildKey(CONFIG_MAPS.kind, pod.namespace, pod.gateway))
             if routes is None or pod.leaving:
                 continue
             revision = json.loads(routes["data"][GATEWAY_CONFIG_FILE])["revision"]
+            if (identity := identities.get(pod.gateway)) is not None and identity.revision:
+                revision = f"{revision}.{identity.revision}"
             patch = config_patch(pod, revision=revision)
             if patch is not None:
                 done &= await self._patch(pod, patch)

@@ -70,6 +70,27 @@ def test_gateways_ask_for_more() -> None:
     assert rights(rendered.one("ClusterRole", suffix="-hub")) == HUB
 
 
+@pytest.mark.parametrize(
+    ("roles", "enabled", "expected"),
+    [
+        (["site"], False, set()),
+        (["site"], True, {"get", "create", "patch"}),
+        (["hub"], True, {"get", "create", "patch"}),
+    ],
+)
+def test_secrets_are_for_the_hub_and_for_gateways(roles: list[str], enabled: bool, expected: set[str]) -> None:
+    rendered = render({"roles": roles, "gateway": {"enabled": enabled}})
+    assert rights(rendered.one("Role", suffix="-lease")).get("secrets", set()) == expected
+    # Of the hub, by name, but for what does not exist yet.
+    everywhere = {
+        name
+        for role in rendered.of("ClusterRole")
+        for name, verbs in rights(role).items()
+        if name == "secrets" and verbs
+    }
+    assert not everywhere
+
+
 def test_there_is_no_other_cluster_role() -> None:
     names = {role["metadata"]["name"] for role in render().of("ClusterRole")}
     assert names == {"littoral-hub", "littoral-site", "littoral-edit", "littoral-view"}

@@ -70,6 +70,23 @@ def test_what_its_pods_counted_is_added_up() -> None:
     assert (model.outstanding, model.p50, model.p99) == (3, "4ms", "5ms")
 
 
+@pytest.mark.parametrize("name", ["gateway-edge", "gateway-edge-members"])
+def test_what_is_wrong_with_its_other_objects_is_told(name: str) -> None:
+    key = ChildKey("Service", "littoral-system", name)
+    got = gateway_report(EDGE, gateways=gateways(), pods=[], statuses={}, troubles={key: "quota"})
+    assert got is not None
+    assert got.message == "quota"
+
+
+def test_the_request_for_its_certificate_is_reported() -> None:
+    pem = "-----BEGIN CERTIFICATE REQUEST-----\nMIIB\n-----END CERTIFICATE REQUEST-----\n"
+    got = gateway_report(EDGE, gateways=gateways(), pods=[], statuses={}, troubles={}, certificate_request=pem)
+    assert got is not None
+    assert got.certificate_request == pem
+    assert report().certificate_request is None
+    assert report(Secret="refused").message == "refused"
+
+
 def test_a_rate_is_not_told_from_a_moment() -> None:
     (model,) = report(front(), statuses={"uid-of-g": said(arrived=10, seconds=0.1)}).routes
     assert model.arrived == "2"

@@ -17,6 +17,7 @@ from littoral.site.views import PodView
 from tests.support.objects import assignment, server
 
 DIGITS = ("shop", "digits")
+SERVERS = ServerSettings(triton_image="triton:x", agent_image="littoral:x")
 SETTINGS = GatewaySettings(haproxy_image="haproxy:x", agent_image="littoral:x")
 NODES = {"edge-1": {"littoral.dev/pool": "edge"}, "edge-2": {"littoral.dev/pool": "edge"}, "cloud-1": {}}
 
@@ -103,6 +104,59 @@ def test_what_does_not_fit_goes_to_the_pools_that_the_route_names() -> None:
     # A pool without a Pod that serves it, or of another cluster, is nowhere to go to.
     (next_,) = only(config(edge, cloud, far, pods=pods)).next
     assert (next_.name, next_.weight, [it.address for it in next_.servers]) == ("cloud", "2", ["198.18.1.1"])
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "port"),
+    [
+        ("gateway.example:8443", "gateway.example", 8443),
+        ("192.0.2.1:30443", "192.0.2.1", 30443),
+        ("[2001:db8::1]:443", "2001:db8::1", 443),
+    ],
+)
+def test_a_pool_of_another_cluster_is_its_gateway(address: str, host: str, port: int) -> None:
+    gateway = {"address": address, "tlsName": "gateway-cloud.littoral.internal"}
+    edge = pool("edge", route(next=[{"pool": "cloud", "gateway": gateway}]), servers=[server("digits")])
+    got = config(edge)
+    (next_,) = only(got).next
+    (upstream,) = next_.servers
+    assert (upstream.name, upstream.address) == ("gateway-cloud", host)
+    assert (upstream.http_port, upstream.grpc_port) == (port, port)
+    assert upstream.tls_name == "gateway-cloud.littoral.internal"
+    assert GatewayConfig.parse(got.dump()) == got  # as the agent reads it
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+def test_a_port_that_is_none_is_nowhere_to_go_to(port: str) -> None:
+    gateway = {"address": f"gateway.example:{port}", "tlsName": "x.example"}
+    assert not only(config(pool("edge", route(next=[{"pool": "cloud", "gateway": gateway}])))).next
+
+
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize(
+    ("spec", "secret", "services"),
+    [
+        pytest.param({}, False, {"gateway-edge"}, id="one cluster"),
+        pytest.param({"gateway": {"address": "a:1"}}, False, {"gateway-edge"}, id="of a hub that signs nothing"),
+        pytest.param({"certificate": {"authorities": PEM}}, True, {"gateway-edge"}, id="of a site"),
+        pytest.param(
+            {"certificate": {"authorities": PEM}, "gateway": {"address": "a:1"}},
+            True,
+            {"gateway-edge", "gateway-edge-members"},
+            id="of the cloud",
+        ),
+    ],
+)
+def test_only_what_members_come_to_is_exposed(spec: dict[str, Any], secret: bool, services: set[str]) -> None:
+    raw = EDGE.dump()
+    edge = Assignment.parse({**raw, "spec": raw["spec"] | spec})
+    children = desired_children([edge], settings=SERVERS, gateways=gateways())
+    front = children[ChildKey("Deployment", "littoral-system", "gateway-edge")]
+    volumes = front["spec"]["template"]["spec"]["volumes"]
+    assert any("secret" in it for it in volumes) is secret
+    assert {it.name for it in children if it.kind == "Service" and it.namespace == "littoral-system"} == services
 
 
 @pytest.mark.parametrize(("replicas", "limit"), [(1, 20), (2, 10), (3, 6), (16, 1)])
