@@ -9,10 +9,12 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from littoral.cluster.invitation import member_role
 from tests.cluster.api_server import ApiServer, Object, wait_until
 from tests.unit.chart.chart import CHART, helm, render
 
@@ -129,6 +131,60 @@ def test_the_operator_labels_its_own_pods_alone(installed: Installed, shop: str)
     assert f"Pod {shop}/other exists and is not" in installed.operator.run("label", "pod", "other", *label).stderr
 
 
+@pytest.fixture
+def member(installed: Installed) -> Iterator[str]:
+    """A member of the hub's that no other test has."""
+    name = f"m-{uuid4().hex[:8]}"
+    yield name
+    installed.admin.run("delete", "clusterrole", f"littoral-member-{name}", "--ignore-not-found")
+
+
+def test_the_hub_lets_a_member_have_its_own_assignments(installed: Installed, member: str) -> None:
+    wait_until(
+        lambda: "is not the hub's" in installed.operator.apply(_role("other"), "--dry-run=server"),
+        what="the policy for the members' roles is in force",
+    )
+    for assignments in (("edge",), ("edge", "cafe"), ()):
+        assert not installed.operator.apply(member_role(member, assignments=assignments))
+
+
+def _role(name: str, **fields: Any) -> Object:
+    role = member_role("m", assignments=("edge",)) | fields
+    return role | {"metadata": role["metadata"] | {"name": name}}
+
+
+READ_ONE = {"apiGroups": ["littoral.dev"], "resources": ["assignments"], "verbs": ["get"], "resourceNames": ["edge"]}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        READ_ONE | {"resources": ["models"]},
+        READ_ONE | {"resources": ["assignments", "models"]},
+        READ_ONE | {"resources": ["assignments/status"]},
+        READ_ONE | {"apiGroups": [""], "resources": ["nodes"]},
+        READ_ONE | {"verbs": ["get", "patch"]},
+        {key: value for key, value in READ_ONE.items() if key != "resourceNames"},
+    ],
+    ids=["models", "models, too", "status", "nodes", "writes", "all of them"],
+)
+def test_the_hub_gives_a_member_nothing_else(installed: Installed, member: str, rule: Object) -> None:
+    def refusal() -> str:
+        return installed.operator.apply(_role(f"littoral-member-{member}", rules=[rule]), "--dry-run=server")
+
+    # What the hub may not do itself, RBAC refuses before the policy does.
+    assert "is about named Assignments" in refusal() or "attempting to grant RBAC permissions" in refusal()
+
+
+def test_the_hub_changes_no_other_role(installed: Installed, member: str) -> None:
+    other = f"littoral-member-{member}"
+    assert not installed.admin.apply(_role(other, metadata={"labels": {}}))
+    assert "is not the hub's" in installed.operator.apply(member_role(member, assignments=("edge",)))
+    assert "is not the hub's" in installed.operator.apply(_role(f"{installed.namespace}-hub"), "--dry-run=server")
+    bind = ["create", "clusterrolebinding", other, f"--clusterrole={other}", "--user=somebody"]
+    assert "forbidden" in installed.operator.run(*bind, "--dry-run=server").stderr
+
+
 def test_the_policy_is_for_the_operator_alone(installed: Installed, shop: str) -> None:
     assert not installed.admin.apply(_service("mine", namespace=shop, labels={"changed": "yes"}))
 
@@ -145,6 +201,8 @@ def test_the_policy_is_for_the_operator_alone(installed: Installed, shop: str) -
         ("patch", "nodepools.littoral.dev", False),
         ("create", "clusterrolebindings", False),
         ("create", "leases.coordination.k8s.io", False),
+        ("patch", "leases.coordination.k8s.io", False),
+        ("delete", "clusterroles", False),
         ("patch", "models.littoral.dev/status", True),
         ("patch", "deployments.apps", True),
         ("create", "events.events.k8s.io", True),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import pytest
@@ -19,6 +19,7 @@ from littoral.api.assignment import Assignment
 from littoral.cluster import hub_access
 from littoral.cluster.client import ApiError, Client
 from littoral.cluster.hub_access import HubAccess, Pace
+from littoral.cluster.informer import Informer
 from littoral.cluster.inviting import invite, revoke
 from littoral.cluster.membership import HUB_SECRET, Credentials, join_secret_name, member_name
 from littoral.cluster.resources import (
@@ -38,6 +39,8 @@ from littoral.cluster.resources import (
 )
 from littoral.hub.members import Members
 from tests.cluster.api_server import ApiServer
+
+Job = TypeVar("Job", HubAccess, Informer[str | None])
 
 QUICK = Pace(look=0.2, retry_first=0.05, retry_most=0.2)
 ADMIN = "littoral-tests"
@@ -76,13 +79,14 @@ class Hub:
         assert body is not None
         return Credentials.from_secret(body)
 
-    async def tell(self, *assignments: str, member: str | None = None) -> None:
-        """What the hub's operator does when these are the member's Assignments."""
-        who = member or self.member
-        lease = await self.admin.get(LEASES, namespace=self.namespace, name=member_name(who))
-        announced = {} if lease is None else {who: lease["metadata"].get("annotations", {}).get(ANNOTATION)}
-        members = Members(self.admin, namespace=self.namespace, manager=ADMIN)
-        assert await members.write([_assignment(name, member=who) for name in assignments], announced=announced)
+    async def tell(self, *names: str, others: Sequence[str] = ()) -> None:
+        """What the hub's operator does when these are the Assignments of the member, and of the other one."""
+        assignments = [_assignment(name, member=self.member) for name in names]
+        assignments += [_assignment(name, member=_other(self)) for name in others]
+        members = Members(self.admin, namespace=self.namespace, manager=ADMIN, on_change=lambda: None)
+        async with running(members.informer):
+            await _until(lambda: members.informer.synced, what="the Leases are known")
+            assert await members.write(assignments)
 
     def as_site(self, credentials: Credentials) -> Client:
         """The hub as the holder of these credentials sees it."""
@@ -158,11 +162,11 @@ async def _until(holds: Callable[[], Coroutine[Any, Any, bool]] | Callable[[], b
 
 
 @asynccontextmanager
-async def running(access: HubAccess) -> AsyncIterator[HubAccess]:
+async def running(job: Job) -> AsyncIterator[Job]:
     """The task, as the operator runs it."""
-    task = asyncio.create_task(access.run())
+    task = asyncio.create_task(job.run())
     try:
-        yield access
+        yield job
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -174,6 +178,15 @@ async def joined(hub: Hub) -> Credentials:
     async with running(hub.access()) as access:
         await _until(lambda: access.client is not None and not access.problem, what="the site has joined")
     return await hub.secret()
+
+
+async def _allowed(client: Client, name: str) -> None:
+    """The API server learns of a changed role some moments later."""
+
+    async def allowed() -> bool:
+        return await _status_of(client.get(ASSIGNMENTS, name=name)) == 200
+
+    await _until(allowed, what=f"the member may read the Assignment {name}")
 
 
 async def _status_of(request: Coroutine[Any, Any, Any]) -> int:
@@ -340,10 +353,11 @@ async def test_a_restart_does_not_renew_a_fresh_token(hub: Hub) -> None:
 
 async def test_a_watch_outlives_a_renewal(hub: Hub) -> None:
     own = await joined(hub)
-    await hub.tell(hub.member[2:])
     name = hub.member[2:]
     await hub.admin.apply(_assignment(name, member=hub.member).dump(), manager=ADMIN)
+    await hub.tell(name)
     async with hub.as_site(own) as client:
+        await _allowed(client, name)
         _, version = await client.list(ASSIGNMENTS, field_selector=f"metadata.name={name}")
         events = client.watch(ASSIGNMENTS, resource_version=version, field_selector=f"metadata.name={name}")
         for value in ("before", "after"):
@@ -417,7 +431,7 @@ async def test_a_member_reads_its_assignment_and_reports_on_it(hub: Hub) -> None
     assert lease is not None
     assert lease["metadata"]["annotations"][ANNOTATION] == name
     async with hub.as_site(own) as client:
-        assert await client.get(ASSIGNMENTS, name=name)
+        await _allowed(client, name)
         items, _ = await client.list(ASSIGNMENTS, field_selector=f"metadata.name={name}")
         assert [item["metadata"]["name"] for item in items] == [name]
         status = {
@@ -440,10 +454,9 @@ async def test_everything_else_is_forbidden(hub: Hub) -> None:
     await hub.invite(_other(hub))
     await hub.admin.apply(_assignment(name, member=hub.member).dump(), manager=ADMIN)
     await hub.admin.apply(_assignment(other, member=_other(hub)).dump(), manager=ADMIN)
-    await hub.tell(name)
-    await hub.tell(other, member=_other(hub))
+    await hub.tell(name, others=[other])
     async with hub.as_site(own) as client:
-        assert await _status_of(client.get(ASSIGNMENTS, name=name)) == 200
+        await _allowed(client, name)
         refused = {case: await _status_of(request) for case, request in _not_allowed(hub, client, name, other).items()}
     assert {case: status for case, status in refused.items() if status != 403} == {}
     assert len(refused) > 40
@@ -499,4 +512,8 @@ async def test_a_member_whose_last_assignment_is_gone_may_read_none(hub: Hub) ->
     assert lease is not None
     assert lease["metadata"]["annotations"][ANNOTATION] == ""
     async with hub.as_site(own) as client:
-        assert await _status_of(client.get(ASSIGNMENTS, name=name)) == 403
+
+        async def forbidden() -> bool:
+            return await _status_of(client.get(ASSIGNMENTS, name=name)) == 403
+
+        await _until(forbidden, what="the right is gone")

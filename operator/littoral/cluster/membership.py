@@ -39,9 +39,17 @@ class InvalidCredentials(ValueError):
     """What should give access to a hub cannot be read; the message says what is wrong with it."""
 
 
+_PREFIX: Final = "littoral-member-"
+
+
 def member_name(member: str) -> str:
     """Name of the ServiceAccount, the roles, their bindings and the Lease that a member has on the hub."""
-    return f"littoral-member-{member}"
+    return f"{_PREFIX}{member}"
+
+
+def member_of(name: str) -> str:
+    """Whose Lease, role or ServiceAccount this is. A member may change its Lease's labels, so they do not tell."""
+    return name.removeprefix(_PREFIX)
 
 
 def join_secret_name(member: str) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from littoral.api.assignment import Assignment
-from littoral.cluster.client import UNREACHABLE, ApiError, Client
+from littoral.cluster.client import ApiError, Client, Object
+from littoral.cluster.informer import Informer
 from littoral.cluster.invitation import member_role
-from littoral.cluster.membership import ASSIGNMENTS_ANNOTATION, member_name
+from littoral.cluster.membership import ASSIGNMENTS_ANNOTATION, MEMBER_LABEL, member_name, member_of
 from littoral.cluster.resources import LEASES
 
 logger = logging.getLogger(__name__)
@@ -31,39 +32,44 @@ def names_by_member(assignments: Iterable[Assignment], *, invited: Iterable[str]
 class Members:
     """Writes what has changed since it was written last; a new process writes all of it once."""
 
-    def __init__(self, client: Client, *, namespace: str, manager: str) -> None:
+    def __init__(self, client: Client, *, namespace: str, manager: str, on_change: Callable[[], None]) -> None:
         self._client = client
         self._namespace = namespace
         self._manager = manager
         self._granted: dict[str, tuple[tuple[str, ...], bool]] = {}
         self._limit = asyncio.Semaphore(_AT_ONCE)
+        # Heartbeats change nothing of what is kept, so they wake nobody.
+        self._leases: Informer[str | None] = Informer(
+            client, LEASES, keep=_announced, on_change=on_change, namespace=namespace, label_selector=MEMBER_LABEL
+        )
 
-    async def write(self, assignments: Iterable[Assignment], *, announced: Mapping[str, str | None]) -> bool:
+    @property
+    def informer(self) -> Informer[str | None]:
+        """What must run beside the passes."""
+        return self._leases
+
+    async def write(self, assignments: Iterable[Assignment]) -> bool:
         """Give each member the rights to its Assignments, then tell it their names.
 
-        The rights come first: a site that reads a name in its Lease may have that Assignment by then.
-
-        Args:
-            assignments: all of them.
-            announced: by member, the annotation that its Lease has by now, None where there is none; members without
-                a Lease are not invited, and not in it.
+        The rights come first: a site that reads a name in its Lease may have that Assignment by then. Without the first
+        list of Leases nothing is done, since nobody knows who was invited.
 
         Returns whether all of it got through; what did not is tried again.
         """
+        if not self._leases.synced:
+            return True
+        announced = {member_of(name): names for (_, name), names in self._leases.items()}
         wanted = names_by_member(assignments, invited=announced)
-        return all(
-            await asyncio.gather(
-                *(
-                    self._write(member, names, invited=member in announced, announced=announced.get(member))
-                    for member, names in wanted.items()
-                )
-            )
+        writes = (
+            self._write(member, names, invited=member in announced, announced=announced.get(member))
+            for member, names in wanted.items()
         )
+        return all(await asyncio.gather(*writes))
 
     async def _write(self, member: str, names: tuple[str, ...], *, invited: bool, announced: str | None) -> bool:
         async with self._limit:
             try:
-                # Somebody who takes a member's access away may remove the role, too: it is written for each invitation.
+                # Somebody who takes a member's access away may remove the role, too: each invitation has it written.
                 if self._granted.get(member) != (names, invited):
                     await self._client.apply(member_role(member, assignments=names), manager=self._manager)
                     self._granted[member] = (names, invited)
@@ -71,9 +77,6 @@ class Members:
                     await self._announce(member, names)
             except ApiError as error:
                 logger.warning("member %s could not be given its Assignments: %s", member, error)
-                return False
-            except UNREACHABLE as error:
-                logger.warning("member %s could not be given its Assignments: %r", member, error)
                 return False
         return True
 
@@ -90,3 +93,8 @@ class Members:
         except ApiError as error:
             if error.status != 404:  # Else its access was taken away meanwhile.
                 raise
+
+
+def _announced(lease: Object) -> str | None:
+    annotation: str | None = (lease["metadata"].get("annotations") or {}).get(ASSIGNMENTS_ANNOTATION)
+    return annotation

@@ -28,6 +28,7 @@ from littoral.core.staging import stage
 from littoral.core.world import ModelKey, World, in_order, key_of
 from littoral.hub.announcements import announcements
 from littoral.hub.authority import GatewayAuthority
+from littoral.hub.members import Members
 from littoral.hub.memory import Memory
 from littoral.hub.statuses import model_status, pool_status, slo_status
 
@@ -50,6 +51,7 @@ class Reconciler:
         recorder: EventRecorder,
         learner: Learner,
         memory: Memory,
+        members: Members,
         authority: GatewayAuthority,
         tuning: Tuning,
         on_change: Callable[[], None],
@@ -60,6 +62,7 @@ class Reconciler:
         self._recorder = recorder
         self._learner = learner
         self._memory = memory
+        self._members = members
         self._authority = authority
         self._save_at: float | None = None
         self._tuning = tuning
@@ -70,9 +73,9 @@ class Reconciler:
         self._member_nodes = MemberNodes()
 
     @property
-    def informers(self) -> list[Informer[Node]]:
+    def informers(self) -> list[Informer[Any]]:
         """What must run beside the passes."""
-        return [self._nodes]
+        return [self._nodes, self._members.informer]
 
     async def step(self) -> bool:
         """One pass. Returns whether all of it got through; what did not is tried again."""
@@ -86,23 +89,26 @@ class Reconciler:
         # 2. Take up what an earlier process has learned, once, and keep what this one has, from time to time.
         await self._remember()
 
-        # 3. Learn from what the sites report, off the event loop: watches and the Lease must not wait.
+        # 3. Give the member clusters their Assignments: what the last passes wrote, whatever comes of this one.
+        given = await self._members.write(assignments)
+
+        # 4. Learn from what the sites report, off the event loop: watches and the Lease must not wait.
         problem = await asyncio.to_thread(self._learn, world, assignments)
         finished = self._finished is not None and self._finished[1] == changes and problem.same(self._finished[0])
         if finished and not self._authority.due:
-            return True
+            return given
 
-        # 4. Plan.
+        # 5. Plan.
         decided = await asyncio.to_thread(plan, problem, memo=self._memo)
 
-        # 5. Write the Assignments that differ, remove those whose pool is gone. What serves stays until its replacement
+        # 6. Write the Assignments that differ, remove those whose pool is gone. What serves stays until its replacement
         #    serves, so a plan may take several passes.
         written = await self._write_assignments(world, decided)
 
-        # 6. Tell people.
+        # 7. Tell people.
         told = await self._tell(world, problem, decided)
         self._finished = (problem, changes) if written and told else None
-        return written and told
+        return given and written and told
 
     def _snapshot(self, assignments: Sequence[Assignment]) -> World:
         return World(

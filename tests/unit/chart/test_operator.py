@@ -92,7 +92,8 @@ def test_every_value_reaches_the_operator(monkeypatch: pytest.MonkeyPatch, tmp_p
             "members": {"serviceType": "NodePort", "nodePort": 30443},
         },
         "log": {"format": "text", "verbose": True},
-        "extraArgs": ["--member=store-12"],
+        "member": "store-12",
+        "extraArgs": ["--lease=other"],
     }
     rendered = render(values)
     got = options(rendered, monkeypatch, files=tmp_path)
@@ -122,12 +123,27 @@ def test_every_value_reaches_the_operator(monkeypatch: pytest.MonkeyPatch, tmp_p
         "log_format": "text",
         "verbose": True,
         "member": "store-12",
+        "lease": "other",
     }
     assert {name: got[name] for name in expected} == expected
     assert got["ca_bundle"].read_text() == PEM
     assert json.loads(got["sigstore_trusted_root"].read_text()) == json.loads(TRUSTED_ROOT)
     assert rendered.container["image"] == got["agent_image"]
     assert rendered.pod["spec"]["imagePullSecrets"] == values["imagePullSecrets"]
+
+
+def test_a_member_is_no_hub() -> None:
+    for roles in (["hub", "site"], ["hub"]):
+        with pytest.raises(Refused, match=r"set roles to \[site\]"):
+            render({"roles": roles, "member": "store-12"})
+
+
+def test_the_notes_of_a_member_say_how_to_join() -> None:
+    values = {"roles": ["site"], "member": "store-12", "image": {"repository": "r.example/l"}}
+    notes = run_helm("install", "littoral", str(CHART), f"--namespace={NAMESPACE}", "--dry-run=client", values=values)
+    assert "littoral invite store-12" in notes
+    assert f"littoral join TOKEN --namespace={NAMESPACE}" in notes
+    assert "NOTE:" not in notes
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ HUB = {
     "littoral.dev/assignments/status": {"patch"},
     "nodes": READ,
     "events.k8s.io/events": {"create"},
+    "rbac.authorization.k8s.io/clusterroles": {"create", "patch"},
 }
 SITE = {
     "littoral.dev/assignments": READ,
@@ -35,6 +36,11 @@ SITE = {
 GATEWAYS = {
     "discovery.k8s.io/endpointslices": READ | {"create", "patch", "delete"},
     "policy/poddisruptionbudgets": READ | {"create", "patch", "delete"},
+    "nodes": READ,
+}
+MEMBER = {
+    "littoral.dev/assignments": READ | {"create", "patch", "delete"},
+    "namespaces": {"get", "create"},
     "nodes": READ,
 }
 EDIT = {
@@ -91,6 +97,38 @@ def test_secrets_are_for_the_hub_and_for_gateways(roles: list[str], enabled: boo
     assert not everywhere
 
 
+def test_a_member_site_asks_for_more() -> None:
+    rendered = render({"roles": ["site"], "member": "store-12"})
+    assert rights(rendered.one("ClusterRole", suffix="-site")) == SITE | MEMBER
+    role = rendered.one("Role")
+    assert rights(role) == {
+        "coordination.k8s.io/leases": {"get", "update", "create"},
+        "secrets": READ | {"patch"},
+    }
+    (secrets,) = [rule for rule in role["rules"] if rule["resources"] == ["secrets"]]
+    assert secrets["resourceNames"] == ["littoral-hub"]
+
+
+def test_without_the_policy_that_limits_them_the_hub_writes_no_roles() -> None:
+    rendered = render({"admissionPolicy": {"enabled": False}})
+    assert "rbac.authorization.k8s.io/clusterroles" not in rights(rendered.one("ClusterRole", suffix="-hub"))
+    assert not rendered.of("ValidatingAdmissionPolicy")
+
+
+@pytest.mark.parametrize(
+    ("roles", "policies"),
+    [
+        (["hub"], {"littoral-member-roles"}),
+        (["site"], {"littoral-own-objects"}),
+        (["hub", "site"], {"littoral-member-roles", "littoral-own-objects"}),
+    ],
+)
+def test_each_role_is_held_to_its_own_objects(roles: list[str], policies: set[str]) -> None:
+    rendered = render({"roles": roles})
+    assert {body["metadata"]["name"] for body in rendered.of("ValidatingAdmissionPolicy")} == policies
+    assert {body["spec"]["policyName"] for body in rendered.of("ValidatingAdmissionPolicyBinding")} == policies
+
+
 def test_there_is_no_other_cluster_role() -> None:
     names = {role["metadata"]["name"] for role in render().of("ClusterRole")}
     assert names == {"littoral-hub", "littoral-site", "littoral-edit", "littoral-view"}
@@ -101,11 +139,11 @@ def test_the_lease_is_a_matter_of_the_own_namespace_and_of_one_name() -> None:
     assert role["metadata"]["namespace"] == NAMESPACE
     assert f"--lease={role['rules'][0]['resourceNames'][0]}" in render().container["args"]
     assert rights(role) == {
-        "coordination.k8s.io/leases": {"get", "update", "create"},
+        "coordination.k8s.io/leases": {"get", "update", "create", "list", "watch", "patch"},
         "configmaps": {"get", "create", "patch"},
         "secrets": {"get", "create", "patch"},
     }
-    named = [rule for rule in role["rules"] if "create" not in rule["verbs"]]
+    named = [rule for rule in role["rules"] if "resourceNames" in rule]
     assert [rule["resourceNames"] for rule in named] == [["littoral-operator"], ["littoral-gateway-ca"]]
 
 

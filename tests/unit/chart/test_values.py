@@ -26,6 +26,7 @@ FREE = {"resources", "podSecurityContext", "securityContext", "affinity"}
         ({"replicas": "2"}, "at '/replicas': got string, want integer"),
         ({"roles": []}, "at '/roles': minItems"),
         ({"roles": ["hub", "edge"]}, "at '/roles/1': value must be one of 'hub', 'site'"),
+        ({"member": "Store 12"}, "at '/member': 'Store 12' does not match pattern"),
         ({"cache": {"type": "Memory"}}, "at '/cache/type': value must be one of 'HostPath', 'EmptyDir'"),
         ({"cache": {"hostPath": "var/lib"}}, "at '/cache/hostPath': 'var/lib' does not match pattern"),
         ({"cache": {"quota": "much"}}, "at '/cache/quota': 'much' does not match pattern"),
