@@ -221,6 +221,24 @@ def test_the_lease_is_the_operators_in_its_own_namespace(installed: Installed) -
     assert not installed.operator.may("update", "leases.coordination.k8s.io/other", namespace=installed.namespace)
 
 
+def test_the_hub_keeps_one_secret(installed: Installed) -> None:
+    """The authority of gateways; there may be others in the namespace."""
+    here = installed.namespace
+    for verb, name, allowed in (
+        ("get", "secrets/littoral-gateway-ca", True),
+        ("patch", "secrets/littoral-gateway-ca", True),
+        ("create", "secrets", True),
+        ("get", "secrets/other", False),
+        ("list", "secrets", False),
+        ("delete", "secrets/littoral-gateway-ca", False),
+    ):
+        assert installed.operator.may(verb, name, namespace=here) is allowed, (verb, name)
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "littoral-gateway-ca", "namespace": here}}
+    assert "Littoral writes only objects that carry its label" in installed.operator.apply(secret)
+    secret["metadata"] |= {"labels": OURS}  # type: ignore[operator]
+    assert not installed.operator.apply(secret)
+
+
 def test_namespace_editors_and_viewers_can_use_models(installed: Installed, shop: str) -> None:
     for role in ("edit", "view"):
         bind = ["create", "rolebinding", role, f"--clusterrole={role}", f"--user={role}or", f"--namespace={shop}"]

@@ -22,7 +22,7 @@ from littoral.site.gateways import gateway_name, talks
 
 logger = logging.getLogger(__name__)
 
-_READ_AGAIN: Final = 60.0  # Seconds: Secrets are not watched, since that would show all of the namespace.
+_READ_AGAIN: Final = 30.0  # Seconds: Secrets are not watched, since that would show all of the namespace.
 _FILES: Final = {"key": "tls.key", "request": "tls.csr", "certificate": "tls.crt", "authorities": "ca.crt"}
 
 
