@@ -6,6 +6,7 @@ A module's build is kept under a key made of its files, its build flags and Go's
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -25,6 +26,9 @@ MODULES = ("kubernetes", "etcd", "containerd", "cni", "coredns", "kwok", "helm",
 
 SERVERS = ("distribution", "versitygw")
 """Servers of artifacts, a registry and S3: what tests and benchmarks fetch from. No lab needs them."""
+
+SOURCES = ("gateway-api",)
+"""What is only fetched, for files that are in it: CRDs. No lab needs them."""
 
 _TAGS = {"containerd": "no_btrfs,no_devmapper,no_zfs,no_aufs"}
 _RENAMED = {"etcd": ("server", "etcd")}
@@ -69,6 +73,27 @@ def ensure(modules: Sequence[str] = MODULES, *, cache: Path) -> Programs:
                 with step(f"build {module} {release} ({number} of {len(missing)})"):
                     _build(module, go=go, target=built[module])
     return Programs(directories=built)
+
+
+def fetch(module: str) -> Path:
+    """The directory of the sources that a module of `SOURCES` pins, in Go's own cache; checked against its go.sum.
+
+    Raises ``LabError`` when there is no Go, or it cannot be fetched.
+    """
+    go = find("go") or find("/usr/local/go/bin/go")
+    if go is None:
+        raise LabError("go: not found. Install Go (see the `go` line of tools/kubernetes/go.mod), then try again.")
+    (required,) = json.loads(_go(go, "mod", "edit", "-json", module=module))["Require"]
+    return Path(json.loads(_go(go, "mod", "download", "-json", required["Path"], module=module))["Dir"])
+
+
+def _go(go: str, *arguments: str, module: str) -> str:
+    result = subprocess.run(
+        [go, *arguments], check=False, cwd=TOOLS / module, env=_environment(), capture_output=True, text=True
+    )
+    if result.returncode != 0:
+        raise LabError(f"go {' '.join(arguments)} in tools/{module} failed:\n{result.stderr.strip()[-2000:]}")
+    return result.stdout
 
 
 def _place(module: str, *, go: str | None, cache: Path) -> Path:

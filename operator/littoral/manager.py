@@ -31,8 +31,10 @@ from littoral.hub.memory import Memory
 from littoral.hub.reconciler import FIELD_MANAGER
 from littoral.hub.reconciler import Reconciler as Hub
 from littoral.render.gateway import GatewaySettings
+from littoral.render.gateway_api import GatewayApiSettings
 from littoral.render.settings import ServerSettings
 from littoral.site import handlers as site_handlers
+from littoral.site.gateway_api import GatewayApi
 from littoral.site.gateways import Gateways
 from littoral.site.reconciler import Reconciler as Site
 
@@ -62,6 +64,7 @@ class Options:
         learning: how demand is forecast.
         planning: how the planner weighs.
         gateways: what the chart decides about gateways; None without any.
+        gateway_api: how Models are led to by other people's gateways; None where they are not.
     """
 
     servers: ServerSettings
@@ -76,6 +79,7 @@ class Options:
     learning: LearnerTuning = field(default_factory=LearnerTuning)
     planning: Tuning = field(default_factory=Tuning)
     gateways: GatewaySettings | None = None
+    gateway_api: GatewayApiSettings | None = None
 
 
 async def run(options: Options) -> None:
@@ -138,6 +142,9 @@ class _Manager:
                 member=options.member,
                 on_change=self._trigger,
                 gateways=Gateways(settings=options.gateways, namespace=options.namespace) if options.gateways else None,
+                gateway_api=GatewayApi(client, settings=options.gateway_api, on_change=self._trigger)
+                if options.gateway_api
+                else None,
             )
             self._loops["site"] = LevelLoop("site", self._site.step, may_run=lambda: self._leadership.leading)
 

@@ -24,6 +24,7 @@ class _Entry(NamedTuple):
 _FOR_PEOPLE: Final = {
     "completion": _Entry("littoral.cli.completion:completion", "Print the script that completes commands in a shell."),
     "explain": _Entry("littoral.cli.explain:explain", "Say why a Model runs where it does, and why not elsewhere."),
+    "export": _Entry("littoral.cli.export:export", "Print what other programs take."),
     "optimize": _Entry("littoral.cli.optimize:optimize", "Make variants of a network for each kind of hardware."),
     "plan": _Entry("littoral.cli.plan:plan", "Show what would change, and change nothing."),
     "publish": _Entry("littoral.cli.publish:publish", "Push artifacts to an OCI registry."),

@@ -65,6 +65,12 @@ from littoral.render.settings import CacheType
               default="LoadBalancer", help="Of the Service by which gateways of member clusters reach one here.",
               )  # fmt: skip
 @click.option("--gateway-members-node-port", type=click.IntRange(1, 65535), help="Port of every node, of that Service.")
+@click.option("--gateway-api-parent", "gateway_api_parents", multiple=True, metavar="NS/NAME[/LISTENER]",
+              help="A Gateway (Gateway API) that is to lead to the Models of this cluster.")  # fmt: skip
+@click.option("--gateway-api-hostname", default="", metavar="TEMPLATE",
+              help="Host name of each Model there, such as {model}.{namespace}.example.com.")  # fmt: skip
+@click.option("--gateway-api-grpc-hostname", default="", metavar="TEMPLATE",
+              help="The same for gRPC, never the same host name; empty: no GRPCRoutes.")  # fmt: skip
 @click.option("--health-port", type=int, default=8080, help="Where the liveness probe is answered; 0: nowhere.")
 @click.option("--metrics-port", type=int, default=9090, help="Where Prometheus finds metrics; 0: nowhere.")
 @click.option("--log-format", type=click.Choice(["json", "text"]), default="json", help="Form of the log lines.")
@@ -100,6 +106,9 @@ def operator(
     gateway_memory: str,
     gateway_members_service_type: str,
     gateway_members_node_port: int | None,
+    gateway_api_parents: tuple[str, ...],
+    gateway_api_hostname: str,
+    gateway_api_grpc_hostname: str,
     health_port: int,
     metrics_port: int,
     log_format: str,
@@ -122,10 +131,21 @@ def operator(
     from littoral.core.learning import LearnerTuning
     from littoral.core.planner import Tuning
     from littoral.render.gateway import GatewaySettings
+    from littoral.render.gateway_api import GatewayApiSettings
     from littoral.render.settings import ServerSettings
 
     if gateway and not gateway_image:
         raise click.UsageError("--gateway needs --gateway-image, an image of HAProxy")
+    try:
+        gateway_api = (
+            GatewayApiSettings.parse(
+                parents=gateway_api_parents, http=gateway_api_hostname, grpc=gateway_api_grpc_hostname
+            )
+            if gateway_api_parents
+            else None
+        )
+    except ValueError as error:
+        raise click.UsageError(f"--gateway-api-...: {error}") from error
     kopf.configure(
         verbose=verbose,
         log_format=kopf.LogFormat.JSON if log_format == "json" else kopf.LogFormat.FULL,
@@ -143,7 +163,9 @@ def operator(
         metrics_port=metrics_port,
         device_table=device_table,
         learning=LearnerTuning(quantile=forecast_quantile, scale_to_zero_after=scale_to_zero_after or None),
-        planning=Tuning(scale_down_after=scale_down_after, standby=standby, gateways=gateway),
+        planning=Tuning(
+            scale_down_after=scale_down_after, standby=standby, gateways=gateway or gateway_api is not None
+        ),
         gateways=GatewaySettings(
             haproxy_image=gateway_image,
             agent_image=agent_image,
@@ -157,6 +179,7 @@ def operator(
         )
         if gateway
         else None,
+        gateway_api=gateway_api,
         servers=ServerSettings(
             triton_image=triton_image,
             triton_command=tuple(triton_command.split()) or None,

@@ -33,15 +33,16 @@ def reference() -> str:
     for name in littoral.list_commands(root):
         command = littoral.get_command(root, name)
         assert command is not None
-        chapters.append(
-            "\n".join(_chapter(command.make_context(name, [], parent=root, resilient_parsing=True), command))
-        )
+        ctx = command.make_context(name, [], parent=root, resilient_parsing=True)
+        chapters.append("\n".join(_chapter(ctx, command)))
+        for below, part in command.commands.items() if isinstance(command, click.Group) else ():
+            chapters.append("\n".join(_chapter(part.make_context(below, [], parent=ctx, resilient_parsing=True), part)))
     return "\n".join([_INTRODUCTION, *chapters])
 
 
 def _chapter(ctx: click.Context, command: click.Command) -> Iterator[str]:
     usage = " ".join(command.collect_usage_pieces(ctx))
-    yield f"## littoral {ctx.info_name}\n\n```\n{ctx.command_path} {usage}\n```\n"
+    yield f"## {ctx.command_path}\n\n```\n{ctx.command_path} {usage}\n```\n"
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
         if paragraph.startswith(_VERBATIM):
             yield f"```\n{paragraph.removeprefix(_VERBATIM)}\n```\n"

@@ -34,6 +34,7 @@ from littoral.render.server import Manifest, server_config
 from littoral.render.settings import ServerSettings
 from littoral.site.agents import Agents
 from littoral.site.desired import ChildKey, desired_children
+from littoral.site.gateway_api import GatewayApi
 from littoral.site.gateway_certificates import GatewayCertificates, Identity
 from littoral.site.gateway_report import gateway_report
 from littoral.site.gateways import Gateways, ModelKey, gateway_name, routed_models
@@ -66,12 +67,14 @@ class Reconciler:
         member: str | None,
         on_change: Callable[[], None],
         gateways: Gateways | None = None,
+        gateway_api: GatewayApi | None = None,
     ) -> None:
         """A reconciler that has yet to see anything.
 
         Args:
             member: the name under which this cluster dials in to a hub; None in the hub's own cluster.
             gateways: what is known of them from the start; None where clients are led straight to the servers.
+            gateway_api: the routes of other people's gateways; None where there are none.
         """
         self._client = client
         self._assignments = assignments
@@ -89,6 +92,7 @@ class Reconciler:
         }
         self._pods = Informer(client, PODS, keep=PodView.from_object, on_change=on_change, label_selector=_OURS)
         self._gateways = gateways
+        self._gateway_api = gateway_api
         self._nodes = Informer(client, NODES, keep=_labels, on_change=on_change) if gateways is not None else None
         self._agents = Agents(ServerStatus.parse, on_change=on_change)
         self._gateway_agents = Agents(GatewayStatus.parse, on_change=on_change, wait=_COUNTED)
@@ -102,6 +106,10 @@ class Reconciler:
     @property
     def informers(self) -> list[Informer[Object] | Informer[PodView] | Informer[Mapping[str, str]]]:
         """What must run beside the passes."""
+        return [*self._awaited, *(() if self._gateway_api is None else self._gateway_api.informers)]
+
+    @property
+    def _awaited(self) -> list[Informer[Object] | Informer[PodView] | Informer[Mapping[str, str]]]:
         nodes = [] if self._nodes is None else [self._nodes]
         return [*self._children.values(), self._pods, *nodes]
 
@@ -114,7 +122,7 @@ class Reconciler:
     async def step(self) -> bool:
         """One pass. Returns whether all of it got through; what did not is tried again."""
         # 1. Nothing is known before the first lists are in, and nothing is done then.
-        if not self._assignments.synced or not all(informer.synced for informer in self.informers):
+        if not self._assignments.synced or not all(informer.synced for informer in self._awaited):
             return True
         assignments = [a for a in self._assignments.objects() if a.spec.member == self._member]
 
@@ -122,10 +130,15 @@ class Reconciler:
         gateways = self._known_gateways()
         identities = await self._certificates.step(assignments) if self._certificates is not None else {}
         desired = desired_children(assignments, settings=self._settings, pods=self._pods.values(), gateways=gateways)
+        if self._gateway_api is not None:
+            desired |= self._gateway_api.services(assignments, pods=self._pods.values())
         troubles = await self._apply(desired)
         for pool, identity in identities.items():
             if gateways is not None and identity.trouble:
                 troubles[ChildKey(SECRETS.kind, gateways.namespace, gateway_name(pool))] = identity.trouble
+        routed = self._gateway_api is None or await self._gateway_api.step(
+            services=self._children[SERVICES.kind], frozen=bool(self._assignments.malformed())
+        )
 
         # 3. Remove what no Assignment asks for any more.
         clean = await self._prune(desired) & await self._prune_slices()
@@ -160,8 +173,10 @@ class Reconciler:
                     certificate_request=own.request if own is not None else None,
                 )
                 status = status.model_copy(update={"gateway": front})
+            if self._gateway_api is not None:
+                status = self._gateway_api.annotate(assignment, status)
             reported &= await write_status(self._client, assignment, status, manager=FIELD_MANAGER)
-        return clean and led and reported and not troubles
+        return clean and led and routed and reported and not troubles
 
     async def _apply(self, desired: dict[ChildKey, Manifest]) -> dict[ChildKey, str]:
         """Apply each child that drifted. What the API server refuses is that server's trouble, not the others'."""

@@ -43,6 +43,9 @@ MEMBER = {
     "namespaces": {"get", "create"},
     "nodes": READ,
 }
+GATEWAY_API = {
+    f"gateway.networking.k8s.io/{name}": READ | {"create", "patch", "delete"} for name in ("httproutes", "grpcroutes")
+}
 EDIT = {
     "littoral.dev/models": {"create", "delete", "deletecollection", "patch", "update"},
     "littoral.dev/latencyslos": {"create", "delete", "deletecollection", "patch", "update"},
@@ -76,27 +79,6 @@ def test_gateways_ask_for_more() -> None:
     assert rights(rendered.one("ClusterRole", suffix="-hub")) == HUB
 
 
-@pytest.mark.parametrize(
-    ("roles", "enabled", "expected"),
-    [
-        (["site"], False, set()),
-        (["site"], True, {"get", "create", "patch"}),
-        (["hub"], True, {"get", "create", "patch"}),
-    ],
-)
-def test_secrets_are_for_the_hub_and_for_gateways(roles: list[str], enabled: bool, expected: set[str]) -> None:
-    rendered = render({"roles": roles, "gateway": {"enabled": enabled}})
-    assert rights(rendered.one("Role", suffix="-lease")).get("secrets", set()) == expected
-    # Of the hub, by name, but for what does not exist yet.
-    everywhere = {
-        name
-        for role in rendered.of("ClusterRole")
-        for name, verbs in rights(role).items()
-        if name == "secrets" and verbs
-    }
-    assert not everywhere
-
-
 def test_a_member_site_asks_for_more() -> None:
     rendered = render({"roles": ["site"], "member": "store-12"})
     assert rights(rendered.one("ClusterRole", suffix="-site")) == SITE | MEMBER
@@ -127,6 +109,40 @@ def test_each_role_is_held_to_its_own_objects(roles: list[str], policies: set[st
     rendered = render({"roles": roles})
     assert {body["metadata"]["name"] for body in rendered.of("ValidatingAdmissionPolicy")} == policies
     assert {body["spec"]["policyName"] for body in rendered.of("ValidatingAdmissionPolicyBinding")} == policies
+
+
+def test_routes_for_other_gateways_ask_for_more() -> None:
+    names = {
+        "parentRefs": [{"namespace": "infra", "name": "web"}],
+        "hostnames": {"http": "{model}.{namespace}.example"},
+    }
+    rendered = render({"gatewayApi": names})
+    assert rights(rendered.one("ClusterRole", suffix="-site")) == SITE | GATEWAY_API
+    assert rights(rendered.one("ClusterRole", suffix="-hub")) == HUB
+    policy = rendered.one("ValidatingAdmissionPolicy", suffix="-own-objects")
+    held = {name for rule in policy["spec"]["matchConstraints"]["resourceRules"] for name in rule["resources"]}
+    assert {"httproutes", "grpcroutes"} <= held
+
+
+@pytest.mark.parametrize(
+    ("roles", "enabled", "expected"),
+    [
+        (["site"], False, set()),
+        (["site"], True, {"get", "create", "patch"}),
+        (["hub"], True, {"get", "create", "patch"}),
+    ],
+)
+def test_secrets_are_for_the_hub_and_for_gateways(roles: list[str], enabled: bool, expected: set[str]) -> None:
+    rendered = render({"roles": roles, "gateway": {"enabled": enabled}})
+    assert rights(rendered.one("Role", suffix="-lease")).get("secrets", set()) == expected
+    # Of the hub, by name, but for what does not exist yet.
+    everywhere = {
+        name
+        for role in rendered.of("ClusterRole")
+        for name, verbs in rights(role).items()
+        if name == "secrets" and verbs
+    }
+    assert not everywhere
 
 
 def test_there_is_no_other_cluster_role() -> None:

@@ -36,11 +36,23 @@ def _ensure(cache: Path) -> str:
 
 
 def test_every_module_pins_a_version_and_its_checksums() -> None:
-    for module in (*programs.MODULES, *programs.SERVERS):
+    for module in (*programs.MODULES, *programs.SERVERS, *programs.SOURCES):
         directory = programs.TOOLS / module
         requires = "require" in (directory / "go.mod").read_text()
         assert (directory / "go.sum").exists() == requires, module
         assert bool(programs.version(module)) == requires, module
+
+
+def test_sources_are_fetched_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = programs.fetch("gateway-api")
+    assert programs.version("gateway-api") in found.name
+    assert (found / "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml").is_file()
+    shutil.copytree(programs.TOOLS / "gateway-api", tmp_path / "gateway-api")
+    sums = tmp_path / "gateway-api" / "go.sum"
+    sums.write_text(sums.read_text().replace("h1:mock6", "h1:other"))
+    monkeypatch.setattr(programs, "TOOLS", tmp_path)
+    with pytest.raises(LabError, match="checksum mismatch"):
+        programs.fetch("gateway-api")
 
 
 def test_a_module_is_built_once_and_again_when_it_changes(tools: Path, tmp_path: Path) -> None:
