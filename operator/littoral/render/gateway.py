@@ -199,7 +199,8 @@ def _pod(name: str, settings: GatewaySettings, node_selector: NodeSelector | Non
         pod["affinity"] = {"nodeAffinity": affinity}
     if peers is not Peers.NONE:
         # Clients of the site must not wait for the hub's signature, nor for the Secret.
-        pod["volumes"].append({"name": "certificates", "secret": {"secretName": name, "optional": True}})
+        secret = {"secretName": name, "optional": True, "defaultMode": 0o440}
+        pod["volumes"].append({"name": "certificates", "secret": secret})
     if settings.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
     return pod

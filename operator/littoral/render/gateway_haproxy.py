@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -30,6 +31,8 @@ fetch it for the next, which takes more time than all the rest: 413 against 153 
 
 _NAMES_TOLD = 50  # in the answer to an unknown host name
 _MOST_WEIGHT = 256
+_CHECKS_OVER_UPLINK: Final = 5  # in a second, about: each is a handshake of 4 KB
+_LONGEST_INTERVAL: Final = 30  # Seconds between checks.
 
 
 class Place(StrEnum):
@@ -168,6 +171,7 @@ def render_haproxy(config: GatewayConfig, *, settings: HaproxySettings) -> Hapro
         config = _without_tls(config)
     sets = {it.name: it for it in config.server_sets}
     shares = _shares(config)
+    uplink = _uplink_checks(config)
     servers: dict[str, HaproxyServer] = {}
     backends: list[str] = []
     body: list[str] = []
@@ -176,7 +180,7 @@ def render_haproxy(config: GatewayConfig, *, settings: HaproxySettings) -> Hapro
             for protocol in Protocol:
                 name = backend_name(model.key, place, protocol)
                 backends.append(name)
-                theirs = _servers(model, place, protocol, settings=settings)
+                theirs = _servers(model, place, protocol, settings=settings, uplink=uplink)
                 servers |= {it.key: it for it in theirs}
                 body += _backend(name, model, place, theirs, slow_start=config.slow_start)
     base = "\n".join(_base(config, settings=settings))
@@ -251,11 +255,20 @@ def _route(model: ModelRoute, *, sets: dict[str, ServerSet], share: float) -> st
     return f"{model.limit_per_server}|{most}|{name}|{limit}|{own}|{others}"
 
 
-def _servers(model: ModelRoute, place: Place, protocol: Protocol, *, settings: HaproxySettings) -> list[HaproxyServer]:
+def _uplink_checks(config: GatewayConfig) -> str:
+    """How often gateways of other clusters are checked: seldom, where many Models go there."""
+    many = sum(it.tls_name is not None for model in config.models for pool in model.next for it in pool.servers)
+    interval = min(max(2, math.ceil(many * len(Protocol) / _CHECKS_OVER_UPLINK)), _LONGEST_INTERVAL)
+    return f"inter {interval}s fastinter 1s downinter {min(interval, 5)}s"
+
+
+def _servers(
+    model: ModelRoute, place: Place, protocol: Protocol, *, settings: HaproxySettings, uplink: str
+) -> list[HaproxyServer]:
     backend = backend_name(model.key, place, protocol)
     if place is Place.LOCAL:
         return [
-            _server(it, backend=backend, pool="", weight=it.weight, protocol=protocol, settings=settings)
+            _server(it, backend=backend, pool="", weight=it.weight, protocol=protocol, settings=settings, uplink=uplink)
             for it in model.servers
         ]
     if model.overflow is Overflow.NEVER:
@@ -275,22 +288,28 @@ def _servers(model: ModelRoute, place: Place, protocol: Protocol, *, settings: H
             weight=max(round(_MOST_WEIGHT * part / largest), 1) if part else 0,
             protocol=protocol,
             settings=settings,
+            uplink=uplink,
         )
         for pool, it, part in parts
     ]
 
 
 def _server(
-    upstream: Upstream, *, backend: str, pool: str, weight: int, protocol: Protocol, settings: HaproxySettings
+    upstream: Upstream,
+    *,
+    backend: str,
+    pool: str,
+    weight: int,
+    protocol: Protocol,
+    settings: HaproxySettings,
+    uplink: str,
 ) -> HaproxyServer:
     grpc = protocol is Protocol.GRPC
     port = upstream.grpc_port if grpc else upstream.http_port
     # A check asks for the model over HTTP, also on behalf of gRPC: HAProxy's own checks speak no gRPC. A refused
     # connection is believed at once, an error in an answer never: it may well be the request's fault.
-    options = (
-        f"check inter 2s fastinter 500ms downinter 1s rise 1 fall 3 observe layer4 error-limit 3 on-error mark-down"
-        f" port {upstream.http_port}"
-    )
+    often = "inter 2s fastinter 500ms downinter 1s" if upstream.tls_name is None else uplink
+    options = f"check {often} rise 1 fall 3 observe layer4 error-limit 3 on-error mark-down port {upstream.http_port}"
     if upstream.tls_name is not None:
         options += (
             f" ssl verify required verifyhost {upstream.tls_name} sni str({upstream.tls_name})"

@@ -162,6 +162,14 @@ def test_without_a_certificate_other_clusters_are_out_of_reach() -> None:
     assert bare.base != render(route(next=pools), settings=SECURE).base
 
 
+@pytest.mark.parametrize(("models", "interval"), [(1, "2s"), (5, "2s"), (10, "4s"), (1000, "30s")])
+def test_checks_leave_the_uplink_to_requests(models: int, interval: str) -> None:
+    far = NextPool(name="cloud", servers=(Upstream(name="g", address="192.0.2.1", tls_name="x.example"),))
+    state = render(*(route(name=f"m{number}", next=(far,)) for number in range(models)), settings=SECURE)
+    intervals = {upstream_of(it.name)[0]: it.options.split("inter ")[1].split()[0] for it in state.servers.values()}
+    assert intervals == {"": "2s", "cloud": interval}
+
+
 @pytest.mark.parametrize("address", ["1.2.3.4 weight 0", "a;b", "x\ny", "", "a b"])
 def test_nothing_is_slipped_into_the_configuration(address: str) -> None:
     with pytest.raises(InvalidObject):

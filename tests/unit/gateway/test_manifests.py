@@ -13,6 +13,7 @@ from littoral.render.gateway import GatewaySettings, Peers, render_gateway
 from littoral.render.gateway_service import GatewayEndpoint, leads_to_gateways, render_model_service
 from littoral.render.service import render_service
 
+SECRET = {"secretName": "gateway-edge", "optional": True, "defaultMode": 0o440}
 CONFIG = GatewayConfig(revision="1", models=(ModelRoute(namespace="shop", name="digits"),))
 SETTINGS = GatewaySettings(haproxy_image="haproxy:x", agent_image="littoral:x")
 
@@ -80,7 +81,7 @@ def test_only_a_gateway_that_others_come_to_is_exposed(peers: Peers, listens: st
     assert any(it.startswith("--certificates") for it in agent["args"]) is (peers is not Peers.NONE)
     # A Pod must start without: clients of the site do not wait for the hub.
     secrets = [it["secret"] for it in spec["volumes"] if "secret" in it]
-    assert secrets == ([] if peers is Peers.NONE else [{"secretName": "gateway-edge", "optional": True}])
+    assert secrets == ([] if peers is Peers.NONE else [SECRET])
     services = {it["metadata"]["name"]: it["spec"] for it in found if it["kind"] == "Service"}
     coming = peers is Peers.COMING
     assert any(it["name"] == "secure" for it in haproxy["ports"]) is coming
