@@ -26,6 +26,7 @@ from littoral.core.learning import Learner, LearnerTuning
 from littoral.core.planner import Tuning
 from littoral.hub import handlers as hub_handlers
 from littoral.hub.authority import GatewayAuthority
+from littoral.hub.heartbeats import Heartbeats
 from littoral.hub.members import Members
 from littoral.hub.memory import Memory
 from littoral.hub.reconciler import FIELD_MANAGER
@@ -126,6 +127,7 @@ class _Manager:
                 memory=Memory(
                     client, namespace=options.namespace, name=f"{options.lease}-memory", manager=FIELD_MANAGER
                 ),
+                heartbeats=Heartbeats(client, namespace=options.namespace, on_change=self._trigger),
                 members=Members(client, namespace=options.namespace, manager=FIELD_MANAGER, on_change=self._trigger),
                 authority=GatewayAuthority(
                     client, namespace=options.namespace, recorder=recorder, manager=FIELD_MANAGER

@@ -23,6 +23,8 @@ def _report(kind: str, generation: int, message: str, serving: ConditionStatus) 
             return conditions.ready(before, reason="R", message=message, generation=generation, now=now)
         if kind == "stalled":
             return conditions.stalled(before, reason="S", message=message, generation=generation, now=now)
+        if kind == "unknown":
+            return conditions.unknown(before, reason="U", message=message, generation=generation, now=now)
         return conditions.reconciling(
             before, reason="P", message=message, generation=generation, now=now, serving=serving
         )
@@ -32,7 +34,7 @@ def _report(kind: str, generation: int, message: str, serving: ConditionStatus) 
 
 reports = st.builds(
     _report,
-    st.sampled_from(["ready", "reconciling", "stalled"]),
+    st.sampled_from(["ready", "reconciling", "stalled", "unknown"]),
     st.integers(min_value=1, max_value=5),
     st.text(max_size=5) | st.just("m" * 2000),
     st.sampled_from(ConditionStatus),

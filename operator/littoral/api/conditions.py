@@ -95,6 +95,21 @@ def reconciling(
     return rest
 
 
+def unknown(conditions: Conditions, *, reason: str, message: str, generation: int, now: datetime) -> Conditions:
+    """Ready is Unknown, since nobody can be asked; neither Reconciling nor Stalled. kstatus takes that for in
+    progress."""
+    rest = remove_conditions(conditions, RECONCILING, STALLED)
+    return set_condition(
+        rest,
+        READY,
+        status=ConditionStatus.UNKNOWN,
+        reason=reason,
+        message=message,
+        generation=generation,
+        now=now,
+    )
+
+
 def stalled(conditions: Conditions, *, reason: str, message: str, generation: int, now: datetime) -> Conditions:
     """Stalled is True and Ready False, not Reconciling: nothing happens until somebody changes something."""
     rest = remove_conditions(conditions, RECONCILING)

@@ -19,6 +19,7 @@ from littoral.api.meta import (
     ObjectMeta,
     PoolName,
     Resource,
+    Timestamp,
 )
 from littoral.api.quantity import Decimal, Duration, PositiveQuantity
 from littoral.api.rules import ListMap, Rule
@@ -139,13 +140,17 @@ class NodePoolStatus(ApiModel):
     observed_generation: int = Field(default=-1, json_schema_extra={"format": "int64"})
     """metadata.generation that this status is about; -1 until Littoral has seen the pool."""
     conditions: Conditions = ()
-    """Ready: the pool has a ready node. Reconciling and Stalled are present only while true."""
+    """Ready: the pool has a ready node; Unknown while its member cluster is not heard of. Reconciling and Stalled are
+    present only while true."""
     nodes: Count = 0
     """Nodes of the pool."""
     ready_nodes: Count = 0
     """Nodes of the pool that are Ready and can take Pods."""
     accelerators: Annotated[tuple[DiscoveredAccelerator, ...], Field(max_length=256)] = ()
     """Devices of the pool, by class and product."""
+    unreachable_since: Timestamp | None = None
+    """When the member cluster of the pool was last heard of; absent while it is heard of, and for the own cluster. What
+    runs there goes on; nodes and devices are as it reported them last."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -103,7 +103,12 @@ def key_of(model: Model) -> ModelKey:
 
 def unheard(member: str, since: datetime) -> str:
     """What is said of a member that is not heard of."""
-    return f"member {member} has not been heard of since {since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return f"member {member} has not been heard of since {rfc3339(since)}"
+
+
+def rfc3339(moment: datetime) -> str:
+    """A moment as Kubernetes writes it: in UTC, to the second."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def in_order(nodes: Iterable[Node]) -> tuple[Node, ...]:

@@ -1,4 +1,7 @@
-"""What is worth an Event of a Model: its readiness changed, or it got, lost or has more of a place. Pure."""
+"""What is worth an Event. Pure.
+
+Of a Model: its readiness changed, or it got, lost or has more of a place. Of a NodePool: its member went, or is back.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from littoral.api import conditions
+from littoral.api.meta import ConditionStatus
 from littoral.api.model import ModelStatus, Placement, Rejection
+from littoral.api.nodepool import NodePoolStatus
+from littoral.core.world import rfc3339, unheard
 
 _TOLD_MOST: Final = 5
 
@@ -30,10 +36,22 @@ def announcements(before: ModelStatus, after: ModelStatus) -> Iterator[Announcem
         yield Announcement(kind="Normal", reason=reason, note="; ".join(moved[:_TOLD_MOST]) + more)
     was, now = (conditions.find_condition(status.conditions, conditions.READY) for status in (before, after))
     if now is not None and (was is None or (was.status, was.reason) != (now.status, now.reason)):
-        stalled = conditions.is_true(after.conditions, conditions.STALLED)
-        yield Announcement(kind="Warning" if stalled else "Normal", reason=now.reason, note=now.message)
+        wrong = now.status == ConditionStatus.UNKNOWN or conditions.is_true(after.conditions, conditions.STALLED)
+        yield Announcement(kind="Warning" if wrong else "Normal", reason=now.reason, note=now.message)
     if after.shortfall and not before.shortfall:
         yield Announcement(kind="Warning", reason="NotEnoughCapacity", note=after.shortfall)
+
+
+def pool_announcements(before: NodePoolStatus, after: NodePoolStatus, *, member: str | None) -> Iterator[Announcement]:
+    """The Events between two statuses of a NodePool."""
+    if member is None or (before.unreachable_since is None) == (after.unreachable_since is None):
+        return
+    if after.unreachable_since is not None:
+        note = f"{unheard(member, after.unreachable_since)}; what runs there goes on"
+        yield Announcement(kind="Warning", reason="MemberUnreachable", note=note)
+    elif before.unreachable_since is not None:
+        note = f"member {member} is heard of again, for the first time since {rfc3339(before.unreachable_since)}"
+        yield Announcement(kind="Normal", reason="MemberReachable", note=note)
 
 
 _Place = tuple[str, str, str]

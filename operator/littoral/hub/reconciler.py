@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from littoral.api.assignment import Assignment, AssignmentSpec
 from littoral.api.model import Model, ModelStatus
-from littoral.api.nodepool import NodePool
+from littoral.api.nodepool import NodePool, NodePoolStatus
 from littoral.cluster.client import ApiError, Client
 from littoral.cluster.events import EventRecorder
 from littoral.cluster.informer import Informer
@@ -26,8 +26,9 @@ from littoral.core.plan import Plan
 from littoral.core.planner import Memo, Problem, Tuning, build_problem, plan
 from littoral.core.staging import stage
 from littoral.core.world import ModelKey, World, in_order, key_of
-from littoral.hub.announcements import announcements
+from littoral.hub.announcements import announcements, pool_announcements
 from littoral.hub.authority import GatewayAuthority
+from littoral.hub.heartbeats import Heartbeats
 from littoral.hub.members import Members
 from littoral.hub.memory import Memory
 from littoral.hub.statuses import model_status, pool_status, slo_status
@@ -52,6 +53,7 @@ class Reconciler:
         learner: Learner,
         memory: Memory,
         members: Members,
+        heartbeats: Heartbeats,
         authority: GatewayAuthority,
         tuning: Tuning,
         on_change: Callable[[], None],
@@ -63,6 +65,7 @@ class Reconciler:
         self._learner = learner
         self._memory = memory
         self._members = members
+        self._heartbeats = heartbeats
         self._authority = authority
         self._save_at: float | None = None
         self._tuning = tuning
@@ -75,12 +78,12 @@ class Reconciler:
     @property
     def informers(self) -> list[Informer[Any]]:
         """What must run beside the passes."""
-        return [self._nodes, self._members.informer]
+        return [self._nodes, self._members.informer, self._heartbeats.informer]
 
     async def step(self) -> bool:
         """One pass. Returns whether all of it got through; what did not is tried again."""
         # 1. Take a snapshot. Before the first lists are in, absence means nothing.
-        if not self._nodes.synced or not self._kinds.synced:
+        if not self._nodes.synced or not self._kinds.synced or self._is_deaf:
             return True
         changes = self._kinds.changes
         assignments = self._kinds.assignments.objects()
@@ -110,6 +113,11 @@ class Reconciler:
         self._finished = (problem, changes) if written and told else None
         return given and written and told
 
+    @property
+    def _is_deaf(self) -> bool:
+        """Whether there are members, and nobody can tell yet which of them are heard of."""
+        return not self._heartbeats.informer.synced and any(it.spec.member for it in self._kinds.pools.objects())
+
     def _snapshot(self, assignments: Sequence[Assignment]) -> World:
         return World(
             models=self._kinds.models.objects(),
@@ -117,6 +125,7 @@ class Reconciler:
             pools=self._kinds.pools.objects(),
             nodes=in_order((*self._nodes.values(), *self._member_nodes.of(assignments))),
             devices=self._devices,
+            unreachable=self._heartbeats.unreachable(self._kinds.pools.objects(), assignments),
         )
 
     async def close(self) -> None:
@@ -187,11 +196,12 @@ class Reconciler:
             (pool, pool_status(pool, world=world, now=now, assignment=assignments.get(pool.name)))
             for pool in world.pools
         ]
-        for _, _, written in (
-            *await write_statuses(self._client, slos, manager=FIELD_MANAGER),
-            *await write_statuses(self._client, pools, manager=FIELD_MANAGER),
-        ):
+        for _, _, written in await write_statuses(self._client, slos, manager=FIELD_MANAGER):
             done &= written
+        for pool, pool_said, written in await write_statuses(self._client, pools, manager=FIELD_MANAGER):
+            done &= written
+            if written:
+                await self._announce_pool(pool, pool_said)
         for malformed in self._kinds.malformed():
             done &= await refuse_malformed(self._client, malformed, manager=FIELD_MANAGER, now=now)
         return done
@@ -200,6 +210,10 @@ class Reconciler:
         """Events for what changed, so that `kubectl describe` tells the story."""
         for it in announcements(model.status, status):
             await self._recorder.record(_reference(model), kind=it.kind, reason=it.reason, action="Place", note=it.note)
+
+    async def _announce_pool(self, pool: NodePool, status: NodePoolStatus) -> None:
+        for it in pool_announcements(pool.status, status, member=pool.spec.member):
+            await self._recorder.record(_reference(pool), kind=it.kind, reason=it.reason, action="Watch", note=it.note)
 
 
 def _model_statuses(
@@ -251,9 +265,7 @@ def _assignment(pool: NodePool, spec: AssignmentSpec) -> dict[str, Any]:
     }
 
 
-def _reference(model: Model) -> dict[str, Any]:
-    return {
-        "apiVersion": model.api_version,
-        "kind": Model.KIND,
-        "metadata": {"name": model.name, "namespace": model.namespace, "uid": model.metadata.uid},
-    }
+def _reference(it: Model | NodePool) -> dict[str, Any]:
+    """Names an object in an Event."""
+    metadata = {"name": it.name, "uid": it.metadata.uid} | ({"namespace": it.namespace} if it.namespace else {})
+    return {"apiVersion": it.api_version, "kind": type(it).KIND, "metadata": metadata}

@@ -17,7 +17,7 @@ from littoral.api.nodepool import DiscoveredAccelerator, NodePool, NodePoolStatu
 from littoral.api.quantity import format_decimal, format_quantity
 from littoral.api.serving import ModelState
 from littoral.core import plan as core
-from littoral.core.world import ModelKey, World, key_of, selects
+from littoral.core.world import ModelKey, World, key_of, selects, unheard
 
 # A status must fit into etcd's 1.5 MiB whatever the number of pools; the totals count all of them.
 _LISTED_MOST: Final = 500
@@ -43,6 +43,7 @@ def model_status(
         demand: requests/s that are expected, by site; None for those that arrive at no site.
     """
     pools = {pool.name: pool for pool in world.pools}
+    away = {pool.name for pool in world.pools if pool.spec.member in world.unreachable}
     said = {(it.pool, it.server): _said(model, it, assignments.get(it.pool)) for it in decision.placements}
     placements = tuple(
         _placement(placed, pool=pools[placed.pool], said=said[placed.pool, placed.server])
@@ -52,7 +53,15 @@ def model_status(
     expected = sorted((demand or {}).items(), key=lambda item: (item[0] is None, item[0] or ""))
     return ModelStatus(
         observed_generation=model.metadata.generation,
-        conditions=_model_conditions(model, placements=placements, said=said, decision=decision, world=world, now=now),
+        conditions=_model_conditions(
+            model,
+            placements=[placement for placement in placements if placement.pool not in away],
+            away=[placement for placement in placements if placement.pool in away],
+            said=said,
+            decision=decision,
+            world=world,
+            now=now,
+        ),
         replicas=sum(placement.replicas for placement in placements),
         ready_replicas=sum(placement.ready_replicas for placement in placements),
         selector=f"serves.littoral.dev/{model.name}=true",
@@ -89,8 +98,7 @@ def _placement(placed: core.Placement, *, pool: NodePool, said: AssignedModelSta
 
 def _said(model: Model, placed: core.Placement, assignment: Assignment | None) -> AssignedModelStatus:
     """What the site says of this Model there: nothing yet, while its report is about another artifact."""
-    variant = model.variant(placed.variant)
-    digest = variant.artifact.digest if variant is not None else ""
+    digest = _digest(model, placed, assignment)
     for server in assignment.status.servers if assignment is not None else ():
         if (server.namespace, server.name) != (model.namespace, placed.server):
             continue
@@ -102,16 +110,31 @@ def _said(model: Model, placed: core.Placement, assignment: Assignment | None) -
     )
 
 
+def _digest(model: Model, placed: core.Placement, assignment: Assignment | None) -> str:
+    """The artifact that is to be there. Where nobody is heard of it is still the one that was assigned last."""
+    if placed.reason == core.Reason.MEMBER_UNREACHABLE and assignment is not None:
+        for server in assignment.spec.servers:
+            if (server.namespace, server.name) == (model.namespace, placed.server):
+                return next((served.artifact.digest for served in server.models if served.name == model.name), "")
+    variant = model.variant(placed.variant)
+    return variant.artifact.digest if variant is not None else ""
+
+
 def _model_conditions(
     model: Model,
     *,
     placements: Sequence[Placement],
+    away: Sequence[Placement],
     said: Said,
     decision: core.Decision,
     world: World,
     now: datetime,
 ) -> tuple[Condition, ...]:
     before, generation = model.status.conditions, model.metadata.generation
+    if away and not placements:
+        return conditions.unknown(
+            before, reason="MemberUnreachable", message=_unheard(away, world), generation=generation, now=now
+        )
     if not placements and decision.demand == 0 and any(r.reason == core.Reason.NOT_NEEDED for r in decision.rejections):
         message = "nobody has asked for it for long, so it is let go; demand, or scaling.minReplicas, brings it back"
         return conditions.ready(before, reason="Idle", message=message, generation=generation, now=now)
@@ -138,9 +161,18 @@ def _model_conditions(
         )
     where = {f"{p.pool} ({p.variant})": None for p in placements}
     message = "serves in " + ", ".join(where)
+    if away:
+        message = f"{message}; {_unheard(away, world)}"
     if decision.shortfall:
         message = f"{message}; {decision.shortfall}"
     return conditions.ready(before, reason="Serving", message=message, generation=generation, now=now)
+
+
+def _unheard(away: Sequence[Placement], world: World) -> str:
+    """What is said of places of which nothing is heard."""
+    pools = {pool.name: pool.spec.member or "" for pool in world.pools}
+    members = {pools[placement.pool]: None for placement in away}
+    return f"{'; '.join(unheard(member, world.unreachable[member]) for member in members)}; what runs there goes on"
 
 
 def slo_status(
@@ -207,6 +239,7 @@ def pool_status(pool: NodePool, *, world: World, now: datetime, assignment: Assi
         assignment: of the pool, with what its site reports; a member cluster's nodes are known from there alone.
     """
     nodes = world.nodes_by_pool[pool.name]
+    since = world.unreachable.get(pool.spec.member) if pool.spec.member is not None else None
     usable = [node for node in nodes if node.usable]
     found: dict[tuple[str, str, int | None], tuple[int, int]] = {}
     for node in nodes:
@@ -221,6 +254,7 @@ def pool_status(pool: NodePool, *, world: World, now: datetime, assignment: Assi
         ),
         nodes=len(nodes),
         ready_nodes=len(usable),
+        unreachable_since=since,
         accelerators=tuple(
             DiscoveredAccelerator(
                 device_class=device_class,
@@ -240,6 +274,9 @@ def _pool_conditions(
     pool: NodePool, *, nodes: int, usable: int, world: World, now: datetime, assignment: Assignment | None
 ) -> tuple[Condition, ...]:
     before, generation, member = pool.status.conditions, pool.metadata.generation, pool.spec.member
+    if member is not None and member in world.unreachable:
+        message = f"{unheard(member, world.unreachable[member])}; what runs there goes on"
+        return conditions.unknown(before, reason="MemberUnreachable", message=message, generation=generation, now=now)
     if member is not None and (assignment is None or assignment.status.observed_generation < 0):
         return conditions.reconciling(
             before,

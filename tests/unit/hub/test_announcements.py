@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from littoral.api.conditions import ready, reconciling, stalled
+from littoral.api.conditions import ready, reconciling, stalled, unknown
 from littoral.api.model import ModelStatus, Placement, Rejection
-from littoral.hub.announcements import announcements
+from littoral.api.nodepool import NodePoolStatus
+from littoral.hub.announcements import announcements, pool_announcements
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -94,3 +95,33 @@ def test_many_places_make_one_event() -> None:
     ((kind, reason, note),) = said(status(), status(*(place(f"p{n}") for n in range(9))))
     assert (kind, reason) == ("Normal", "Placed")
     assert note.endswith("p4: onnx-cpu x 1: why here; and 4 places more")
+
+
+def test_that_nobody_hears_of_a_model_is_a_warning() -> None:
+    gone = status(place(), make=unknown, reason="MemberUnreachable")
+    assert said(status(place()), gone) == [("Warning", "MemberUnreachable", "how it is")]
+    assert said(gone, status(place())) == [("Normal", "Serving", "how it is")]
+
+
+def test_a_member_goes_and_comes_back() -> None:
+    def told(before: NodePoolStatus, after: NodePoolStatus, member: str | None = "store-12") -> list[Any]:
+        return [(it.kind, it.reason, it.note) for it in pool_announcements(before, after, member=member)]
+
+    here = NodePoolStatus()
+    gone = NodePoolStatus(unreachable_since=datetime(2026, 11, 28, 18, tzinfo=UTC))
+    later = NodePoolStatus(unreachable_since=datetime(2026, 11, 28, 19, tzinfo=UTC))
+    assert told(here, here) == told(gone, gone) == told(gone, later) == told(here, gone, None) == []
+    assert told(here, gone) == [
+        (
+            "Warning",
+            "MemberUnreachable",
+            "member store-12 has not been heard of since 2026-11-28T18:00:00Z; what runs there goes on",
+        )
+    ]
+    assert told(gone, here) == [
+        (
+            "Normal",
+            "MemberReachable",
+            "member store-12 is heard of again, for the first time since 2026-11-28T18:00:00Z",
+        )
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from littoral.api.model import ModelStatus
 from littoral.core.planner import RateKey, Speed
 from littoral.core.world import ModelKey, World, key_of
 from littoral.hub.statuses import model_status, pool_status, slo_status
-from tests.support.objects import DIGEST, assignment, model, node, pool, slo, variant
+from tests.support.objects import DIGEST, assignment, model, node, pool, server, slo, variant
 from tests.support.planning import planned
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -290,3 +291,108 @@ def test_a_pool_says_what_was_found_in_it() -> None:
         ("cpu", "", 8, None, 2),
         ("nvidia-gpu", "L4", 4, "23034Mi", 2),
     ]
+
+
+def two_places(*unreachable: str) -> World:
+    """A store that is a member, and a cloud; the Model is in both."""
+    since = datetime(2026, 11, 28, 18, tzinfo=UTC)
+    return World(
+        models=(model(),),
+        slos=(slo(),),
+        pools=(pool("store", member="store-12"), pool("cloud", tier="cloud", gateway={"address": "c.example:1"})),
+        nodes=(node("c", pool="cloud"), node("n", pool="store", member="store-12")),
+        unreachable=dict.fromkeys(unreachable, since),
+    )
+
+
+def running(pool: str, *, state: str = "Ready", ready_replicas: int = 1, digest: str = DIGEST) -> Assignment:
+    served = server("digits", pool=pool)
+    served["models"][0]["artifact"]["digest"] = digest
+    said = {
+        "name": "digits",
+        "variant": "onnx-cpu",
+        "digest": digest,
+        "state": state,
+        "readyReplicas": ready_replicas,
+        "message": "" if state == "Ready" else "as it was",
+    }
+    report = {"name": served["name"], "namespace": "shop", "models": [said]}
+    return assignment(pool, servers=[served], status={"observedGeneration": 3, "servers": [report]})
+
+
+UNHEARD = "member store-12 has not been heard of since 2026-11-28T18:00:00Z; what runs there goes on"
+
+
+@pytest.mark.parametrize(
+    ("places", "expected", "message"),
+    [
+        pytest.param(
+            [running("store"), running("cloud")],
+            {"Ready": ("True", "Serving")},
+            f"serves in cloud (onnx-cpu); {UNHEARD}",
+            id="another place serves",
+        ),
+        pytest.param(
+            [running("store"), running("cloud", state="Loading", ready_replicas=0)],
+            {"Ready": ("False", "Progressing"), "Reconciling": ("True", "Progressing")},
+            "cloud: Loading: as it was",
+            id="another place is on its way",
+        ),
+        pytest.param(
+            [running("store", state="Failed", ready_replicas=0), running("cloud")],
+            {"Ready": ("True", "Serving")},
+            f"serves in cloud (onnx-cpu); {UNHEARD}",
+            id="what had failed there may be well",
+        ),
+    ],
+)
+def test_a_model_one_of_whose_places_is_not_heard_of(
+    places: list[Assignment], expected: dict[str, tuple[str, str]], message: str
+) -> None:
+    world = two_places("store-12")
+    decided = planned(world, assignments=places)
+    status = model_status(
+        world.models[0],
+        decision=decided.decisions[key_of(world.models[0])],
+        world=world,
+        assignments={it.name: it for it in places},
+        now=NOW,
+    )
+    assert conditions_of(status) == expected
+    assert ready(status).message == message
+    there = next(it for it in status.placements if it.pool == "store")
+    assert (there.reason, there.replicas) == ("MemberUnreachable", 1)
+    assert there.message.startswith(UNHEARD)
+    assert status.placed == f"{sum(it.ready_replicas > 0 for it in status.placements)}/2"
+
+
+@pytest.mark.parametrize("state", ["Ready", "Failed", "Loading"])
+def test_a_model_that_is_only_where_nobody_hears_of_it(state: str) -> None:
+    """Nobody knows whether it is ready; and what it is there is the artifact that it had."""
+    world = replace(two_places("store-12"), slos=(slo(overflow="Never"),))
+    place = running("store", state=state, ready_replicas=int(state == "Ready"), digest="sha256:" + "f" * 64)
+    decision = planned(world, assignments=[place]).decisions[key_of(world.models[0])]
+    status = model_status(world.models[0], decision=decision, world=world, assignments={"store": place}, now=NOW)
+    assert conditions_of(status) == {"Ready": ("Unknown", "MemberUnreachable")}
+    assert ready(status).message == UNHEARD
+    (there,) = status.placements
+    assert (there.state, there.ready_replicas) == (state, int(state == "Ready"))
+
+
+def test_a_pool_whose_member_is_not_heard_of() -> None:
+    world = two_places("store-12")
+    status = pool_status(world.pools[0], world=world, now=NOW, assignment=running("store"))
+    assert conditions_of(status) == {"Ready": ("Unknown", "MemberUnreachable")}
+    assert ready(status).message == UNHEARD
+    # As it was reported last.
+    assert (status.nodes, status.ready_nodes, status.devices) == (1, 1, "4 cpu")
+    assert status.unreachable_since == datetime(2026, 11, 28, 18, tzinfo=UTC)
+    assert type(status).parse(status.dump()) == status
+    other = pool_status(world.pools[1], world=world, now=NOW)
+    assert other.unreachable_since is None
+    assert conditions_of(other) == {"Ready": ("True", "NodesReady")}
+    # It is back.
+    member = world.pools[0].with_status(status)
+    back = pool_status(member, world=two_places(), now=NOW, assignment=running("store"))
+    assert conditions_of(back) == {"Ready": ("True", "NodesReady")}
+    assert back.unreachable_since is None

@@ -59,14 +59,22 @@ class Demand:
         self._sites: dict[ModelKey, set[str]] = defaultdict(set)
         self._sticky: Sticky[Pair] = Sticky(rise=0.0, fall=0.15)
 
-    def observe(self, found: Iterable[Report], *, now: float, arrived: Mapping[Pair, float] | None = None) -> None:
+    def observe(
+        self,
+        found: Iterable[Report],
+        *,
+        now: float,
+        arrived: Mapping[Pair, float] | None = None,
+        silent: Set[str] = frozenset(),
+    ) -> None:
         """Take one reading.
 
         Args:
             arrived: requests/s that gateways have counted.
             now: seconds since the epoch.
+            silent: sites that nobody hears of: nothing is learned of them, nor forgotten.
         """
-        for pair, rate in self._rates(found, arrived or {}).items():
+        for pair, rate in self._rates(found, arrived or {}, silent).items():
             before = self._read_at.get(pair)
             elapsed = _FIRST if before is None or not 0 <= now - before <= _LONGEST else now - before
             if elapsed < _SHORTEST:
@@ -137,7 +145,7 @@ class Demand:
             if site:
                 self._sites[pair[0]].add(site)
 
-    def _rates(self, found: Iterable[Report], arrived: Mapping[Pair, float]) -> dict[Pair, float]:
+    def _rates(self, found: Iterable[Report], arrived: Mapping[Pair, float], silent: Set[str]) -> dict[Pair, float]:
         """Requests per second of each pair, as gateways count them, else as servers do.
 
         What a gateway has counted at a site is all that arrives there: its servers' counters have what other sites sent
@@ -146,7 +154,7 @@ class Demand:
         Without a gateway nobody knows where a request to a shared pool came from. It is taken to come first from sites
         where the Model has no servers now, up to what arrived there lately; the rest, from all its sites in proportion
         to what arrives, or did; and from no site where nothing ever arrived at one. A site that gets servers for what
-        was not its own soon shows so.
+        was not its own soon shows so. Sites that nobody hears of are taken to serve themselves.
         """
         gated = {key for key, _ in arrived}
         near: dict[ModelKey, dict[str, float]] = defaultdict(dict)
@@ -166,7 +174,11 @@ class Demand:
         rates: dict[Pair, float] = {(key, site): rate for key, at in near.items() for site, rate in at.items()}
         for key, rate in far.items():
             here = near.get(key, {})
-            gone = {site: self._recent(key, site) for site in self._sites.get(key, ()) if site not in here}
+            gone = {
+                site: self._recent(key, site)
+                for site in self._sites.get(key, ())
+                if site not in here and site not in silent
+            }
             lately = sum(gone.values())
             weights = gone | here
             total = sum(weights.values())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from littoral.api.assignment import Assignment
+from littoral.api.nodepool import Tier
 from littoral.api.quantity import parse_quantity
 from littoral.core.learning.demand import Demand, Pair
 from littoral.core.learning.gateways import RoundTrips, Way, arrivals
@@ -58,17 +59,23 @@ class Learner:
     def learn(self, world: World, assignments: Sequence[Assignment], *, now: float) -> Inputs:
         """Take in what sites report now, and say what the planner should know.
 
+        What members said that are not heard of is what they said last: it is no evidence of what is now, but of their
+        speed, and of the memory that they need, it is all that there is.
+
         Args:
             now: seconds since the epoch. It may jump.
         """
-        found = tuple(reports(assignments))
-        self._demand.observe(found, now=now, arrived=arrivals(assignments))
-        self._round_trips.observe(assignments, now=now)
+        found, heard = tuple(reports(assignments)), assignments
+        if world.unreachable:
+            heard = [it for it in assignments if it.spec.member not in world.unreachable]
+        now_found = found if heard is assignments else tuple(reports(heard))
+        self._demand.observe(now_found, now=now, arrived=arrivals(heard), silent=_silent(assignments, heard))
+        self._round_trips.observe(heard, now=now)
         trips = self._round_trips.ask(world)
         world = world.measured(trips)
         self._speeds.observe(world, found, now=now)
         self._ages.observe(assignments, now=now)
-        self._failures.observe(found, now=now)
+        self._failures.observe(now_found, now=now)
         return Inputs(
             demand=self._demand.ask(world, found, now=now),
             rates=self._speeds.ask(world, found),
@@ -94,6 +101,17 @@ class Learner:
             part = saved.get(name)
             if isinstance(part, dict):
                 memory.load(part)
+
+
+def _silent(assignments: Sequence[Assignment], heard: Sequence[Assignment]) -> frozenset[str]:
+    """The sites of which nobody says anything."""
+    if heard is assignments:
+        return frozenset()
+    return frozenset(_sites(assignments) - _sites(heard))
+
+
+def _sites(assignments: Sequence[Assignment]) -> set[str]:
+    return {it.spec.site for it in assignments if it.spec.site is not None and it.spec.tier != Tier.CLOUD}
 
 
 def _memory(found: Sequence[Report]) -> dict[tuple[ModelKey, str], float]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
+from littoral.api.assignment import Assignment
 from littoral.core.learning import Inputs, Learner, LearnerTuning
 from littoral.core.planner import RateKey
 from littoral.core.world import ModelKey, World
-from tests.support.objects import model, pool, slo
+from tests.support.objects import model, pool, slo, variant
 from tests.support.sites import reporting, said
 
 DIGITS = ModelKey("shop", "digits")
@@ -116,3 +119,59 @@ def test_what_cannot_be_read_is_learned_anew(text: str) -> None:
     learner.load(text)
     assert learner.learn(WORLD, [SAID], now=1e6) == fresh.learn(WORLD, [SAID], now=1e6)
     assert learner.dump() == fresh.dump()
+
+
+def of_member(it: Assignment, member: str = "store-12") -> Assignment:
+    return it.model_copy(update={"spec": it.spec.model_copy(update={"member": member})})
+
+
+def unheard(world: World = WORLD) -> World:
+    return replace(world, unreachable={"store-12": datetime(2026, 11, 28, 18, tzinfo=UTC)})
+
+
+def test_what_nobody_hears_is_no_evidence_and_what_was_learned_is_kept() -> None:
+    """A site that is away repeats nothing: its last report stays where it was."""
+    learner, there = Learner(), of_member(SAID)
+    for now in range(0, 600, 5):
+        before = learner.learn(WORLD, [there], now=now)
+    saved = json.loads(learner.dump())
+    for now in range(600, 4000, 5):
+        after = learner.learn(unheard(), [there], now=now)
+    assert json.loads(learner.dump()) == saved
+    # Neither nobody nor as much as ever: what it was, with the doubt of the time since.
+    asked = after.demand[DIGITS, "edge"]
+    assert asked is not None
+    assert 40 <= asked <= 80
+    assert after.rates == before.rates
+    assert after.memory == before.memory
+    # It is back, and the first thing that it says counts.
+    quiet = of_member(reporting("edge", said(measured=MEASURED | {"rate": "0"})))
+    for now in range(4000, 8000, 5):
+        back = learner.learn(WORLD, [quiet], now=now)
+    assert (back.demand[DIGITS, "edge"] or 0.0) < 1
+
+
+def test_a_process_that_starts_while_a_site_is_away_learns_nothing_of_it() -> None:
+    told = Learner().learn(unheard(), [of_member(SAID)], now=1e6)
+    assert told.demand == {}
+    assert told.rates
+
+
+def test_a_failure_that_is_repeated_by_nobody_does_not_last() -> None:
+    failed = of_member(reporting("edge", said(state="Failed", readyReplicas=0, reason="DigestMismatch")))
+    world = replace(WORLD, models=(model(variants=[variant(), variant("other")]),))
+    learner = Learner()
+    learner.learn(world, [failed], now=0.0)
+    assert not learner.learn(unheard(world), [failed], now=100.0).broken
+    assert learner.learn(world, [failed], now=100.0).broken
+
+
+def test_what_comes_to_the_cloud_is_not_taken_for_a_silent_site_s() -> None:
+    """Where no gateway counts: a site whose servers are gone sends its clients there, one that is not heard of may
+    serve them itself."""
+    learner, there = Learner(), of_member(SAID)
+    cloud = reporting("cloud", said(measured={"rate": "10"}), tier="cloud")
+    for now in range(0, 300, 5):
+        learner.learn(WORLD, [there], now=now)
+    told = learner.learn(unheard(), [there, cloud], now=300)
+    assert told.demand[DIGITS, None] == pytest.approx(10, rel=0.5)
