@@ -33,6 +33,7 @@ _NAMES_TOLD = 50  # in the answer to an unknown host name
 _MOST_WEIGHT = 256
 _CHECKS_OVER_UPLINK: Final = 5  # in a second, about: each is a handshake of 4 KB
 _LONGEST_INTERVAL: Final = 30  # Seconds between checks.
+_UNANSWERED: Final = 5  # Seconds until a connection over an uplink that has fallen silent is given up.
 
 
 class Place(StrEnum):
@@ -312,7 +313,7 @@ def _server(
     options = f"check {often} rise 1 fall 3 observe layer4 error-limit 3 on-error mark-down port {upstream.http_port}"
     if upstream.tls_name is not None:
         options += (
-            f" ssl verify required verifyhost {upstream.tls_name} sni str({upstream.tls_name})"
+            f" tcp-ut {_UNANSWERED}s ssl verify required verifyhost {upstream.tls_name} sni str({upstream.tls_name})"
             f" ca-file {settings.peers_ca} crt {settings.certificate}"
             f" check-ssl check-sni {upstream.tls_name} check-alpn http/1.1"
             f" alpn {'h2' if grpc else 'http/1.1'}"

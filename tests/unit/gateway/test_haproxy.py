@@ -168,6 +168,8 @@ def test_checks_leave_the_uplink_to_requests(models: int, interval: str) -> None
     state = render(*(route(name=f"m{number}", next=(far,)) for number in range(models)), settings=SECURE)
     intervals = {upstream_of(it.name)[0]: it.options.split("inter ")[1].split()[0] for it in state.servers.values()}
     assert intervals == {"": "2s", "cloud": interval}
+    # On an uplink that has fallen silent nothing waits for minutes.
+    assert {upstream_of(it.name)[0] for it in state.servers.values() if "tcp-ut" in it.options} == {"cloud"}
 
 
 @pytest.mark.parametrize("address", ["1.2.3.4 weight 0", "a;b", "x\ny", "", "a b"])
