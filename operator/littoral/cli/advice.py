@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from littoral.api import Model
+from littoral.api import Model, NodePool
 from littoral.api.conditions import READY, RECONCILING, STALLED, Conditions, find_condition, is_true
+from littoral.api.meta import ConditionStatus
+from littoral.api.model import Placement
 from littoral.api.serving import ModelState
 from littoral.core.plan import Reason
+from littoral.core.world import rfc3339
 
 _STEPS_MOST: Final = 3
 
@@ -25,6 +28,8 @@ ABOUT: Final[Mapping[str, str]] = {
     Reason.LOAD_FAILED: "see what the server's agent says of the artifact, and correct it: a corrected artifact needs "
     "its own digest in the spec",
     Reason.MAX_REPLICAS_REACHED: "raise spec.scaling.maxReplicas",
+    Reason.MEMBER_UNREACHABLE: "see whether the site has power and a way to this API server, and whether its operator "
+    "runs; what runs there goes on, and what is asked for meanwhile is placed once it is back",
     Reason.NO_DEVICE: "add a variant for a class that the pools have, or see why no node announces the device (its "
     "device plugin, the variant's nodeSelector)",
     Reason.NO_NODE: "label nodes so that the NodePool's nodeSelector selects them; those of a member cluster are known "
@@ -46,6 +51,9 @@ def first_steps(model: Model) -> tuple[str, ...]:
             "Littoral has not looked at it yet: see that the operator runs "
             "(kubectl get pods -A -l app.kubernetes.io/name=littoral)",
         )
+    ready = find_condition(status.conditions, READY)
+    if ready is not None and ready.reason == Reason.MEMBER_UNREACHABLE:
+        return (ABOUT[Reason.MEMBER_UNREACHABLE],)
     if not is_true(status.conditions, STALLED):
         return ()
     stalled = find_condition(status.conditions, STALLED)
@@ -82,4 +90,19 @@ def headline_of(conditions: Conditions) -> tuple[str, str, str]:
     condition = find_condition(conditions, READY)
     if condition is None:
         return "Unseen", "", ""
-    return READY if is_true(conditions, READY) else "NotReady", condition.reason, condition.message
+    word = {ConditionStatus.TRUE: READY, ConditionStatus.UNKNOWN: "Unknown"}.get(condition.status, "NotReady")
+    return word, condition.reason, condition.message
+
+
+def state_of(placement: Placement) -> str:
+    """The state of a Model in one place, with a question mark where it is the last that was heard."""
+    return f"{placement.state}{'?' if placement.reason == Reason.MEMBER_UNREACHABLE else ''}"
+
+
+def member_of(pool: NodePool) -> str:
+    """The member cluster of a pool, and what there is to say of it; empty for the own cluster."""
+    member, since = pool.spec.member or "", pool.status.unreachable_since
+    if since is not None:
+        return f"{member}, not heard of since {rfc3339(since)}"
+    ready = find_condition(pool.status.conditions, READY)
+    return f"{member}, awaited" if ready is not None and ready.reason == "AwaitingReport" else member

@@ -80,11 +80,16 @@ class Shortfall:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Everything between what runs and what a plan asks for."""
+    """Everything between what runs and what a plan asks for.
+
+    Attributes:
+        frozen: pools that are not planned, each with the reason: what runs there goes on.
+    """
 
     servers: tuple[ServerChange, ...] = ()
     moves: tuple[Move, ...] = ()
     shortfalls: tuple[Shortfall, ...] = ()
+    frozen: tuple[tuple[str, str], ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.servers or self.moves)
@@ -106,6 +111,7 @@ def difference(before: Mapping[str, AssignmentSpec], after: Plan) -> Difference:
             for key, decision in sorted(after.decisions.items())
             if decision.shortfall or not decision.placements
         ),
+        frozen=tuple(after.frozen.items()),
     )
 
 
@@ -240,4 +246,5 @@ def as_json(found: Difference) -> dict[str, Any]:
         "shortfalls": [
             {"namespace": it.model.namespace, "name": it.model.name, "message": it.message} for it in found.shortfalls
         ],
+        "frozen": [{"pool": pool, "message": message} for pool, message in found.frozen],
     }

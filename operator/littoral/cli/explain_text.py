@@ -10,7 +10,7 @@ from littoral.api.conditions import ATTAINABLE, READY, find_condition
 from littoral.api.meta import ConditionStatus
 from littoral.api.model import Placement, Rejection
 from littoral.cli import style
-from littoral.cli.advice import first_steps, headline, headline_of, outdated
+from littoral.cli.advice import first_steps, headline, headline_of, member_of, outdated, state_of
 from littoral.cli.explanation import Explanation, describe
 from littoral.cli.measured import Load
 from littoral.cli.table import ABSENT, table, wrap
@@ -117,7 +117,7 @@ def _places(it: Explanation, *, wide: bool, width: int | None) -> str:
 
 def _place(placement: Placement) -> list[str]:
     ready = f"{placement.ready_replicas}/{placement.replicas}"
-    tier, state = str(placement.tier), style.state(placement.state)
+    tier, state = str(placement.tier), style.state(state_of(placement))
     return [placement.pool, tier, placement.variant, placement.accelerator, ready, state]
 
 
@@ -156,6 +156,7 @@ def _pools(it: Explanation, *, width: int | None) -> str:
         return _sentence("you may not read NodePools: a cluster administrator may", width=width)
     if not it.pools:
         return _sentence("there is none: create a NodePool that selects your nodes", width=width)
+    members = any(pool.spec.member for pool in it.pools)
     rows = [
         [
             pool.name,
@@ -163,10 +164,12 @@ def _pools(it: Explanation, *, width: int | None) -> str:
             pool.spec.site or "",
             f"{pool.status.ready_nodes}/{pool.status.nodes}",
             pool.status.devices or "no devices",
+            *([member_of(pool)] if members else []),
         ]
         for pool in it.pools
     ]
-    return table(["POOL", "TIER", "SITE", "NODES", "DEVICES"], rows, indent=2, width=width)
+    headers = ["POOL", "TIER", "SITE", "NODES", "DEVICES", *(["MEMBER"] if members else [])]
+    return table(headers, rows, indent=2, width=width)
 
 
 def _variants(model: Model, *, width: int | None) -> str:

@@ -123,7 +123,8 @@ def as_json(it: Explanation) -> dict[str, Any]:
         "pools": None
         if it.pools is None
         else [
-            {"name": pool.name, "tier": pool.spec.tier, "site": pool.spec.site} | pool.status.dump()
+            {"name": pool.name, "tier": pool.spec.tier, "site": pool.spec.site, "member": pool.spec.member}
+            | pool.status.dump()
             for pool in it.pools
         ],
     }

@@ -20,12 +20,14 @@ def as_text(found: Difference, *, width: int | None) -> str:
     ]
     moves = [[_MARKS[it.change], str(it.model), it.pool, _way(it), f"{it.reason}: {it.message}"] for it in found.moves]
     shortfalls = [[style.bad("!"), str(it.model), it.message] for it in found.shortfalls]
+    frozen = [[style.warn("?"), pool, f"{why}; what runs there goes on"] for pool, why in found.frozen]
     blocks = [
         f"{style.strong(title)}\n{table(['', *headers], rows, indent=2, width=width)}"
         for title, headers, rows in (
             ("Servers", ["POOL", "NAMESPACE", "SERVER", "SIZE", "MODELS"], servers),
             ("Models", ["MODEL", "POOL", "VARIANT", "WHY"], moves),
             ("Not served as asked", ["MODEL", "WHY"], shortfalls),
+            ("Not planned", ["POOL", "WHY"], frozen),
         )
         if rows
     ]

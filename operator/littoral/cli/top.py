@@ -41,7 +41,8 @@ def top(access: Access, what: str, all_namespaces: bool, watch: bool, interval: 
     RATE is in requests per second over the last minute. BUDGET is the latency of the strictest LatencySLO of the place;
     HEADROOM is the share of it that the measured percentile leaves: below 0% the SLO is not kept. A dash stands for
     what nobody has measured yet, or what you may not read (Assignments are cluster-scoped). Where there are gateways,
-    SPILLED is what a pool's gateway sends to other pools, and REFUSED what it answers with 503.
+    SPILLED is what a pool's gateway sends to other pools, and REFUSED what it answers with 503. A state with a question
+    mark, and all numbers beside it, are the last that was heard of a member cluster.
 
     \b
     Examples:

@@ -10,7 +10,7 @@ from littoral.api import Assignment, LatencySLO, Model, NodePool
 from littoral.api.assignment import ServerReport
 from littoral.api.quantity import format_quantity, parse_quantity
 from littoral.cli import style
-from littoral.cli.advice import headline
+from littoral.cli.advice import headline, member_of, state_of
 from littoral.cli.measured import Budget, Load, arrivals, load, report_of, said_of, strictest
 from littoral.cli.table import ABSENT, table
 from littoral.cli.times import milliseconds
@@ -76,7 +76,7 @@ def _places(model: Model, state: State) -> Iterator[list[str]]:
             *start,
             it.pool,
             it.variant,
-            style.state(it.state),
+            style.state(state_of(it)),
             ready,
             *_load(found),
             *_leaving(model, it.pool, state),
@@ -97,6 +97,8 @@ def _leaving(model: Model, pool: str, state: State) -> list[str]:
 def pools_table(state: State) -> str:
     """A line for each pool; what runs there is counted over all namespaces."""
     headers = ["POOL", "TIER", "SITE", "NODES", "SERVERS", "PODS", "MODELS", "RATE", "DEVICES"]
+    members = any(pool.spec.member for pool in state.pools)
+    headers += ["MEMBER"] if members else []
     rows = []
     for pool in state.pools:
         assignment = state.assignments_by_pool.get(pool.name)
@@ -113,6 +115,7 @@ def pools_table(state: State) -> str:
                 str(len({(server.namespace, model.name) for server in servers for model in server.models})),
                 _rate(_total(reports)),
                 pool.status.devices or ABSENT,
+                *([member_of(pool)] if members else []),
             ]
         )
     return table(headers, rows)

@@ -89,6 +89,8 @@ def trimmed(body: Mapping[str, Any]) -> Object:
     kept["spec"] = _discreet(body.get("spec"))
     if body["kind"] == Model.KIND and status.get("demand"):
         kept["status"] = {"demand": status["demand"]}
+    if body["kind"] == NodePool.KIND and status.get("unreachableSince"):
+        kept["status"] = {"unreachableSince": status["unreachableSince"]}
     if body["kind"] == Assignment.KIND and status:
         kept["status"] = _discreet({key: value for key, value in status.items() if key != "conditions"})
     return kept
@@ -184,6 +186,11 @@ def surroundings(objects: Sequence[Mapping[str, Any]], *, devices: DeviceTable) 
             pools=tuple(read[NodePool.KIND]),
             nodes=in_order((*read[NODE], *MemberNodes().of(read[Assignment.KIND]))),
             devices=devices,
+            unreachable={
+                pool.spec.member: pool.status.unreachable_since
+                for pool in read[NodePool.KIND]
+                if pool.spec.member and pool.status.unreachable_since
+            },
         ),
         assignments={assignment.name: assignment for assignment in read[Assignment.KIND]},
         skipped=tuple(skipped),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from littoral.api.assignment import AssignmentSpec
@@ -107,7 +107,8 @@ class Plan:
         loading: what it costs that Models are loaded where they are, in the same currency.
         bound: no plan that serves as much has a lower sum of price and loading.
         routed: whether the assignments have routes for gateways.
-        frozen: pools that are not planned, since their member is not heard of: their Assignments stay as they are.
+        frozen: pools that are not planned, since their member is not heard of, with what is said of it: their
+            Assignments stay as they are.
     """
 
     assignments: Mapping[str, AssignmentSpec]
@@ -117,7 +118,7 @@ class Plan:
     loading: float = 0.0
     bound: float = 0.0
     routed: bool = False
-    frozen: frozenset[str] = frozenset()
+    frozen: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cost(self) -> float:

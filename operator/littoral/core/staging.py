@@ -76,7 +76,7 @@ def stage(planned: Plan, *, current: Mapping[str, Assignment]) -> dict[str, Assi
     # What a site serves that the hub does not hear of, its neighbours may still reach.
     seats |= {
         (pool, server.namespace, model.name)
-        for pool in planned.frozen & current.keys()
+        for pool in planned.frozen.keys() & current.keys()
         for server in current[pool].spec.servers
         for model in server.models
     }

@@ -9,15 +9,15 @@ import click
 import pytest
 import yaml
 
-from littoral.api import Assignment, LatencySLO, Model
-from littoral.api.conditions import ATTAINABLE, Conditions, ready, reconciling, set_condition, stalled
+from littoral.api import Assignment, LatencySLO, Model, NodePool
+from littoral.api.conditions import ATTAINABLE, Conditions, ready, reconciling, set_condition, stalled, unknown
 from littoral.api.meta import ConditionStatus
 from littoral.cli.advice import ABOUT, first_steps, headline, outdated
 from littoral.cli.explain_text import as_text, overview
 from littoral.cli.explanation import Explanation, as_json
 from littoral.cli.options import document
 from littoral.core.plan import Reason
-from tests.support.objects import assignment, model_object, pool, server, slo, variant
+from tests.support.objects import assignment, model_object, pool, pool_object, server, slo, variant
 
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = SINCE + timedelta(minutes=5, seconds=30)
@@ -251,6 +251,22 @@ def test_a_status_about_an_earlier_spec_says_so() -> None:
 )
 def test_a_model_in_a_word(told: Conditions, word: str) -> None:
     assert headline(model(told=told))[0] == word
+
+
+def test_a_model_that_nobody_hears_of() -> None:
+    told = conditions(unknown, reason="MemberUnreachable", message="member store-12 has not been heard of")
+    lost = model(told=told, placements=[HERE | {"reason": "MemberUnreachable"}])
+    there = NodePool.parse(
+        pool_object(member="store-12") | {"status": {"unreachableSince": "2026-11-28T18:00:00Z", "nodes": 1}}
+    )
+    lines = text(Explanation(model=lost, pools=(there, pool("cloud", tier="cloud"))))
+    assert lines[0].startswith("Model shop/digits   Unknown")
+    assert lines[1] == "  MemberUnreachable: member store-12 has not been heard of"
+    assert first_steps(lost) == (ABOUT["MemberUnreachable"],)
+    assert "  edge   edge   onnx-cpu   cpu     1/1     Ready?" in lines
+    assert "  POOL    TIER    SITE   NODES   DEVICES      MEMBER" in lines
+    assert any("no devices   store-12, not heard of since" in line for line in lines)
+    assert as_json(Explanation(model=lost, pools=(there,)))["pools"][0]["member"] == "store-12"
 
 
 def test_a_line_for_each_model() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,32 @@ def test_a_member_s_nodes_are_known_from_its_reports(tmp_path: Path) -> None:
     assert world.nodes == (node("n1", pool="store", labels={"app": "till"}, member="store-12"),)
     found = changes("--world", write(tmp_path / "w", model_object(), pool_object("store", member="store-12"), body))
     assert [(it["pool"], it["change"]) for it in found["servers"]] == [("store", "appears")]
+
+
+def test_pools_that_nobody_hears_of_stay_as_they_are(tmp_path: Path) -> None:
+    """As the operator leaves them: a snapshot says who is missing."""
+    there = assignment("store", servers=[server("digits", "other", pool="store")]).dump() | {"kind": "Assignment"}
+    there["spec"]["member"] = "store-12"
+    there["status"] = {"nodes": [it.dump() for it in reports_of([node("n1", pool="store")])]}
+    lost = pool_object("store", member="store-12") | {
+        "status": {
+            "unreachableSince": "2026-11-28T18:00:00Z",
+            "conditions": [{"type": "Ready", "message": "s3cret"}],
+        }
+    }
+    assert trimmed(lost)["status"] == {"unreachableSince": "2026-11-28T18:00:00Z"}
+    world = write(tmp_path / "w", model_object(), model_object("fresh"), lost, there)
+    assert surroundings([trimmed(lost)], devices=default_device_table()).world.unreachable == {
+        "store-12": datetime(2026, 11, 28, 18, tzinfo=UTC)
+    }
+    why = "member store-12 has not been heard of since 2026-11-28T18:00:00Z"
+    found = changes("--world", world)
+    assert not found["changed"]
+    assert found["frozen"] == [{"pool": "store", "message": why}]
+    (short,) = found["shortfalls"]
+    assert short["name"] == "fresh"
+    shown = " ".join(click.unstyle(run("--world", world).output).split())
+    assert f"Not planned POOL WHY ? store {why}; what runs there goes on" in shown
 
 
 def test_gateways_are_part_of_a_world_whose_assignments_have_routes() -> None:

@@ -8,14 +8,14 @@ from typing import Any
 import click
 import pytest
 
-from littoral.api import Assignment, LatencySLO, Model
+from littoral.api import Assignment, LatencySLO, Model, NodePool
 from littoral.api.assignment import AssignedModelStatus
 from littoral.cli.failures import Failure
 from littoral.cli.measured import Budget, Load, load, strictest
 from littoral.cli.top import in_place, show
 from littoral.cli.top_text import State, models_table, pools_table, servers_table
 from littoral.cluster.resources import MODELS, Resource
-from tests.support.objects import assignment, model_object, pool, server, slo
+from tests.support.objects import assignment, model_object, pool, pool_object, server, slo
 
 BUDGET = Budget(seconds=0.05, percentile=99)
 
@@ -107,6 +107,34 @@ def test_pools() -> None:
         "POOL   TIER   SITE   NODES   SERVERS   PODS   MODELS   RATE     DEVICES",
         "edge   edge   edge   0/0     1         1/2    2        1234/s   -",
     ]
+
+
+def of_member(name: str, **status: Any) -> NodePool:
+    """A pool of member cluster store-12."""
+    return NodePool.parse(pool_object(name, member="store-12") | {"status": status})
+
+
+def test_pools_of_members() -> None:
+    awaited = {"type": "Ready", "status": "Unknown", "reason": "AwaitingReport", "message": ""}
+    awaited |= {"lastTransitionTime": "2026-11-28T18:00:00Z"}
+    pools = (
+        pool(),
+        of_member("a"),
+        of_member("b", conditions=[awaited]),
+        of_member("c", unreachableSince="2026-11-28T18:00:00Z", nodes=2, readyNodes=2),
+    )
+    lines = click.unstyle(pools_table(state(pools=pools))).splitlines()
+    assert [line.partition("-   ")[2].strip() for line in lines[1:]][1:] == [
+        "-         store-12",
+        "-         store-12, awaited",
+        "-         store-12, not heard of since 2026-11-28T18:00:00Z",
+    ]
+    assert lines[0].split()[-2:] == ["DEVICES", "MEMBER"]
+
+
+def test_a_state_that_nobody_hears_of_is_in_doubt() -> None:
+    lines = click.unstyle(models_table(state(models=(placed("digits", reason="MemberUnreachable"),)))).splitlines()
+    assert lines[1].split()[:4] == ["digits", "edge", "onnx-cpu", "Loading?"]
 
 
 def test_servers() -> None:

@@ -23,7 +23,7 @@ from littoral.core.planner.problem import Problem
 from littoral.core.planner.routes import routes
 from littoral.core.planner.search import Hurry, never, solve
 from littoral.core.planner.yard import Yard
-from littoral.core.world import ModelKey
+from littoral.core.world import ModelKey, unheard
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ def plan(problem: Problem, *, memo: Memo | None = None, hurry: Hurry = never) ->
         loading=sum(part.outcome.near_loading for part in solved),
         bound=bound,
         routed=problem.tuning.gateways,
-        frozen=frozenset(problem.frozen),
+        frozen={name: unheard(it.member, it.since) for name, it in sorted(problem.frozen.items())},
     )
 
 
