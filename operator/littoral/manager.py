@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import kopf
-from prometheus_client import start_http_server
+from prometheus_client import REGISTRY, start_http_server
 
 from littoral.cluster.client import UNREACHABLE, ApiError, Client
 from littoral.cluster.events import EventRecorder
+from littoral.cluster.hub_access import HubAccess
 from littoral.cluster.kinds import Kinds
 from littoral.cluster.lease import Leadership
 from littoral.cluster.loop import LevelLoop
@@ -37,7 +38,10 @@ from littoral.render.settings import ServerSettings
 from littoral.site import handlers as site_handlers
 from littoral.site.gateway_api import GatewayApi
 from littoral.site.gateways import Gateways
+from littoral.site.local_planning import LocalPlanner
 from littoral.site.reconciler import Reconciler as Site
+from littoral.site.uplink import Uplink
+from littoral.site.uplink_metrics import UplinkMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -115,13 +119,16 @@ class _Manager:
         self._kinds = Kinds(hub="hub" in options.roles, on_change=self._trigger)
         self._hub: Hub | None = None
         self._site: Site | None = None
+        self._access: HubAccess | None = None
+        self._uplink: Uplink | None = None
+        table = options.device_table
+        devices = parse_device_table(table.read_text()) if table else default_device_table()
         if "hub" in options.roles:
-            table = options.device_table
             recorder = EventRecorder(client, component="littoral-hub", instance=options.identity)
             self._hub = Hub(
                 client,
                 kinds=self._kinds,
-                devices=parse_device_table(table.read_text()) if table else default_device_table(),
+                devices=devices,
                 recorder=recorder,
                 learner=Learner(options.learning),
                 memory=Memory(
@@ -149,12 +156,33 @@ class _Manager:
                 else None,
             )
             self._loops["site"] = LevelLoop("site", self._site.step, may_run=lambda: self._leadership.leading)
+        if options.member is not None and self._site is not None:
+            self._access = HubAccess(
+                client, namespace=options.namespace, member=options.member, on_change=self._trigger_uplink
+            )
+            self._uplink = Uplink(
+                client,
+                access=self._access,
+                assignments=self._kinds.assignments,
+                planner=LocalPlanner(
+                    member=options.member,
+                    devices=devices,
+                    learner=Learner(options.learning),
+                    tuning=options.planning,
+                ),
+                namespace=options.namespace,
+                identity=options.identity,
+                may_run=lambda: self._leadership.leading,
+                on_change=self._trigger_uplink,
+            )
+            self._loops["uplink"] = LevelLoop("uplink", self._uplink.step, may_run=lambda: self._leadership.leading)
 
     async def run(self) -> None:
         """Start everything; return when kopf does, on a signal; raise what any other task raises."""
         if self._options.metrics_port:
             start_http_server(self._options.metrics_port)
-        informers = [informer for role in (self._hub, self._site) if role is not None for informer in role.informers]
+        roles = (self._hub, self._site, self._uplink)
+        informers = [informer for role in roles if role is not None for informer in role.informers]
         jobs: dict[str, Coroutine[Any, Any, None]] = {
             "kopf": self._run_kopf(),
             "lease": self._leadership.run(),
@@ -163,6 +191,10 @@ class _Manager:
             **{f"loop {name}": loop.run() for name, loop in self._loops.items()},
             **{f"informer {index}": informer.run() for index, informer in enumerate(informers)},
         }
+        if self._access is not None and self._uplink is not None:
+            jobs |= {"hub access": self._access.run()} | self._uplink.jobs()
+            if self._options.metrics_port:
+                REGISTRY.register(UplinkMetrics(self._uplink))
         tasks = [asyncio.create_task(job, name=name) for name, job in jobs.items()]
         try:
             finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -194,6 +226,10 @@ class _Manager:
 
     def _trigger(self) -> None:
         for loop in self._loops.values():
+            loop.trigger()
+
+    def _trigger_uplink(self) -> None:
+        if (loop := self._loops.get("uplink")) is not None:
             loop.trigger()
 
     async def _resync(self) -> None:

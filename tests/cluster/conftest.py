@@ -1,8 +1,8 @@
-"""A real API server for the tests in this folder.
+"""A real API server for the tests in this folder, and a second one for those about two clusters.
 
-`LITTORAL_LAB=<name>` uses a lab that is up; `LITTORAL_TEST_KUBECONFIG=<path>` any cluster, in which the tests install
-the CRDs and make objects with names of their own. Without either, a lab's control plane is brought up, and taken down
-at the end.
+`LITTORAL_LAB=<name>` uses a lab that is up (`LITTORAL_SECOND_LAB` as the second); `LITTORAL_TEST_KUBECONFIG=<path>` any
+cluster, in which the tests install the CRDs and make objects with names of their own. Without either, a lab's control
+plane is brought up, and taken down at the end.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
@@ -39,12 +40,20 @@ def kubeconfig() -> Iterator[Path]:
     elif running := os.environ.get("LITTORAL_LAB"):
         yield _kubeconfig_of(running)
     else:
-        name = f"test-{uuid4().hex[:6]}"
-        try:
-            _lab("up", "--control-plane-only", "--name", name)
-            yield _kubeconfig_of(name)
-        finally:
-            _lab("down", "--purge", "--name", name)
+        with _control_plane() as path:
+            yield path
+
+
+@pytest.fixture(scope="session")
+def second_kubeconfig() -> Iterator[Path]:
+    """The administrator's kubeconfig of another cluster, with Littoral's kinds."""
+    with ExitStack() as stack:
+        running = os.environ.get("LITTORAL_SECOND_LAB")
+        path = _kubeconfig_of(running) if running else stack.enter_context(_control_plane())
+        server = ApiServer.connect(path)
+        stack.callback(server.close)
+        _install_kinds(server)
+        yield path
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +67,11 @@ def server(kubeconfig: Path) -> Iterator[ApiServer]:
 @pytest.fixture(scope="session")
 def api(server: ApiServer) -> ApiServer:
     """The API server, with Littoral's kinds."""
+    _install_kinds(server)
+    return server
+
+
+def _install_kinds(server: ApiServer) -> None:
     for path in _CRDS:
         crd = yaml.safe_load(path.read_text("utf-8"))
         name = crd["metadata"]["name"]
@@ -68,7 +82,6 @@ def api(server: ApiServer) -> ApiServer:
         is_served = partial(_is_served, server, plural)
         wait_until(is_served, what=f"the API server serves {plural}")
     wait_until(lambda: _serves_schemas(server), what="the API server serves the schemas of all kinds")
-    return server
 
 
 @pytest.fixture
@@ -90,6 +103,17 @@ def _is_served(server: ApiServer, plural: str) -> bool:
 def _serves_schemas(server: ApiServer) -> bool:
     schemas = server.get("/openapi/v3/apis/littoral.dev/v1alpha1").body.get("components", {}).get("schemas", {})
     return len([name for name in schemas if name.startswith("dev.littoral.v1alpha1.")]) >= 2 * len(_CRDS)
+
+
+@contextmanager
+def _control_plane() -> Iterator[Path]:
+    """A lab of its own, without nodes."""
+    name = f"test-{uuid4().hex[:6]}"
+    try:
+        _lab("up", "--control-plane-only", "--name", name)
+        yield _kubeconfig_of(name)
+    finally:
+        _lab("down", "--purge", "--name", name)
 
 
 def _kubeconfig_of(name: str) -> Path:

@@ -61,16 +61,16 @@ from littoral.render.settings import CacheType
 @click.option("--gateway-replicas", type=click.IntRange(1, 16), default=1, help="Pods of each gateway.")
 @click.option("--gateway-cpu", default="100m", help="CPU that each requests.")
 @click.option("--gateway-memory", default="512Mi", help="Memory that each may take at most.")
-@click.option("--gateway-members-service-type", type=click.Choice(["LoadBalancer", "NodePort", "ClusterIP"]),
-              default="LoadBalancer", help="Of the Service by which gateways of member clusters reach one here.",
-              )  # fmt: skip
-@click.option("--gateway-members-node-port", type=click.IntRange(1, 65535), help="Port of every node, of that Service.")
 @click.option("--gateway-api-parent", "gateway_api_parents", multiple=True, metavar="NS/NAME[/LISTENER]",
               help="A Gateway (Gateway API) that is to lead to the Models of this cluster.")  # fmt: skip
 @click.option("--gateway-api-hostname", default="", metavar="TEMPLATE",
               help="Host name of each Model there, such as {model}.{namespace}.example.com.")  # fmt: skip
 @click.option("--gateway-api-grpc-hostname", default="", metavar="TEMPLATE",
               help="The same for gRPC, never the same host name; empty: no GRPCRoutes.")  # fmt: skip
+@click.option("--gateway-members-service-type", type=click.Choice(["LoadBalancer", "NodePort", "ClusterIP"]),
+              default="LoadBalancer", help="Of the Service by which gateways of member clusters reach one here.",
+              )  # fmt: skip
+@click.option("--gateway-members-node-port", type=click.IntRange(1, 65535), help="Port of every node, of that Service.")
 @click.option("--health-port", type=int, default=8080, help="Where the liveness probe is answered; 0: nowhere.")
 @click.option("--metrics-port", type=int, default=9090, help="Where Prometheus finds metrics; 0: nowhere.")
 @click.option("--log-format", type=click.Choice(["json", "text"]), default="json", help="Form of the log lines.")
@@ -136,6 +136,8 @@ def operator(
 
     if gateway and not gateway_image:
         raise click.UsageError("--gateway needs --gateway-image, an image of HAProxy")
+    if member and "hub" in roles:
+        raise click.UsageError("--member is for a site whose hub is another cluster: give --role site and no other")
     try:
         gateway_api = (
             GatewayApiSettings.parse(

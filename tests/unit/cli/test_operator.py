@@ -51,3 +51,17 @@ def test_gateways_need_an_image(started: list[manager.Options]) -> None:
     assert ran.exit_code == 2
     assert "--gateway-image" in ran.output
     assert started == []
+
+
+@pytest.mark.parametrize("roles", [(), ("--role", "hub"), ("--role", "hub", "--role", "site")])
+def test_a_hub_is_no_member(started: list[manager.Options], roles: tuple[str, ...]) -> None:
+    ran = CliRunner().invoke(operator, [*REQUIRED, *roles, "--member", "store-12"])
+    assert ran.exit_code == 2
+    assert "--role site" in ran.output
+    assert started == []
+
+
+def test_a_site_is_a_member(started: list[manager.Options]) -> None:
+    ran = CliRunner().invoke(operator, [*REQUIRED, "--role", "site", "--member", "store-12"])
+    assert ran.exit_code == 0, ran.output
+    assert [(options.roles, options.member) for options in started] == [({"site"}, "store-12")]
