@@ -1,4 +1,4 @@
-"""How a command for people reaches the cluster: as kubectl does, and reading only."""
+"""How a command for people reaches the cluster: as kubectl does, and reading only, but for the few that write."""
 
 from __future__ import annotations
 
@@ -102,11 +102,19 @@ class Access:
         Raises:
             Failure: there is no such cluster, or what the job raised.
         """
+        return self.act(lambda client: job(Reader(client)))
+
+    def act(self, job: Callable[[Client], Awaitable[T]]) -> T:
+        """As `read`, for the commands that write.
+
+        Raises:
+            Failure: there is no such cluster, or what the job raised.
+        """
         import asyncio
 
-        return asyncio.run(self._read(job))
+        return asyncio.run(self._act(job))
 
-    async def _read(self, job: Callable[[Reader], Awaitable[T]]) -> T:
+    async def _act(self, job: Callable[[Client], Awaitable[T]]) -> T:
         from littoral.cluster.client import Client, NoCluster
 
         try:
@@ -118,7 +126,7 @@ class Access:
             said = f"{type(error).__name__}: {error}"
             raise Failure(f"the kubeconfig {files} cannot be used: {said}: correct it, or name another one") from error
         async with client:
-            return await job(Reader(client))
+            return await job(client)
 
     def _no_cluster(self, error: Exception) -> Failure:
         paths = self._paths()
@@ -146,12 +154,16 @@ class Access:
         except Exception:  # Connecting tells what is wrong.
             return []
 
+    @property
+    def in_pod(self) -> bool:
+        """Whether the cluster is the one that this process runs in."""
+        return "KUBERNETES_SERVICE_HOST" in os.environ and not (self.kubeconfig or self.context)
+
     def default_namespace(self) -> str:
         """The namespace that was asked for, or that of the context, or `default`."""
         if self.namespace:
             return self.namespace
-        in_pod = "KUBERNETES_SERVICE_HOST" in os.environ and not (self.kubeconfig or self.context)
-        if in_pod and _SERVICE_ACCOUNT.exists():
+        if self.in_pod and _SERVICE_ACCOUNT.exists():
             return _SERVICE_ACCOUNT.read_text("utf-8").strip()
         contexts = self.contexts()
         current = contexts[0] if contexts else {"context": {}}

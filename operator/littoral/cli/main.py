@@ -25,9 +25,14 @@ _FOR_PEOPLE: Final = {
     "completion": _Entry("littoral.cli.completion:completion", "Print the script that completes commands in a shell."),
     "explain": _Entry("littoral.cli.explain:explain", "Say why a Model runs where it does, and why not elsewhere."),
     "export": _Entry("littoral.cli.export:export", "Print what other programs take."),
+    "invite": _Entry(
+        "littoral.cli.invite:invite", "Invite a member cluster, and print the token with which it joins this hub."
+    ),
+    "join": _Entry("littoral.cli.join:join", "Join a hub, with what littoral invite has printed there."),
     "optimize": _Entry("littoral.cli.optimize:optimize", "Make variants of a network for each kind of hardware."),
     "plan": _Entry("littoral.cli.plan:plan", "Show what would change, and change nothing."),
     "publish": _Entry("littoral.cli.publish:publish", "Push artifacts to an OCI registry."),
+    "revoke": _Entry("littoral.cli.invite:revoke", "Take away a member cluster's access to this hub."),
     "simulate": _Entry("littoral.cli.simulate:simulate", "Compare policies on recorded or generated requests."),
     "snapshot": _Entry("littoral.cli.snapshot:snapshot", "Write down what the planner reads of the cluster."),
     "top": _Entry("littoral.cli.top:top", "Show what runs, how busy it is and how fast."),

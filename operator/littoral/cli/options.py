@@ -76,7 +76,15 @@ def _items(names: list[str], incomplete: str) -> list[CompletionItem]:
 
 def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--kubeconfig`, `--context` and `-n`, which the function gets as one argument `access`."""
+    return _with_access(function, about_namespace="Namespace.  [default: that of the context]")
 
+
+def release_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `cluster_options`, where the namespace is the one that Littoral is installed in."""
+    return _with_access(function, about_namespace="Namespace of Littoral's release.  [default: where its operator is]")
+
+
+def _with_access(function: Callable[..., Any], *, about_namespace: str) -> Callable[..., Any]:
     @wraps(function)
     def with_access(*, kubeconfig: str | None, context: str | None, namespace: str | None, **rest: Any) -> Any:
         return function(access=Access(kubeconfig=kubeconfig, context=context, namespace=namespace), **rest)
@@ -88,7 +96,7 @@ def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 "--namespace",
                 metavar="NAME",
                 shell_complete=complete_namespaces,
-                help="Namespace.  [default: that of the context]",
+                help=about_namespace,
             ),
             click.option(
                 "--context",

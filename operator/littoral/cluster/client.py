@@ -10,6 +10,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final, Self, cast
 
 import aiohttp
@@ -85,6 +86,25 @@ class Client:
             ValueError: `ca` holds no certificate.
         """
         return cls(_api_at(server, ca=ca, token=token))
+
+    @property
+    def server(self) -> str:
+        """URL of the API server."""
+        return str(self._api.configuration.host)
+
+    def ca(self) -> str | None:
+        """Certificates (PEM) that the server's own must lead to: empty for the system's, None where nothing is checked.
+
+        Raises:
+            OSError: their file cannot be read.
+        """
+        configuration = self._api.configuration
+        if not configuration.verify_ssl:
+            return None
+        if configuration.ca_cert_data:
+            data = configuration.ca_cert_data
+            return data.decode() if isinstance(data, bytes) else str(data)
+        return Path(configuration.ssl_ca_cert).read_text("ascii") if configuration.ssl_ca_cert else ""
 
     def use_token(self, token: str) -> None:
         """Present another token from the next request on; connections stay, watches go on."""
