@@ -181,7 +181,7 @@ class UpstreamStatus(ApiModel):
     outstanding: int = 0
     """Requests that it has now."""
     check_milliseconds: int | None = None
-    """How long its last health check took: of another gateway, about a round trip and what that adds."""
+    """How long its last health check took: of another gateway, three round trips and what that adds."""
 
 
 class Latency(ApiModel):

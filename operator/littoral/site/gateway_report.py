@@ -18,6 +18,7 @@ from littoral.site.views import PodView
 
 _SHORTEST: Final = 5.0  # Seconds that must have been watched before requests per second say anything.
 _DIGITS: Final = 3  # that a rate has: the last ones of a measurement are chance, and each change is a write
+_ROUNDS: Final = 3  # of a check over TLS 1.3: connection, handshake, request. Requests need only the last.
 _STEADY: Final = 0.25  # Part by which a round trip may vary and still be the same.
 
 
@@ -49,7 +50,11 @@ def gateway_report(
         ready_replicas=sum(pod.ready for pod in own),
         message=shorten(trouble) or None,
         routes=_routes(said, wanted={(route.namespace, route.name) for route in assignment.spec.routes}),
-        round_trips=_round_trips(said, before=before.round_trips if before is not None else ()),
+        round_trips=_round_trips(
+            said,
+            far={it.pool for route in assignment.spec.routes for it in route.next if it.gateway is not None},
+            before=before.round_trips if before is not None else (),
+        ),
         certificate_request=certificate_request,
     )
 
@@ -123,15 +128,22 @@ def _quantile(parts: Iterable[ModelDemand], share: float) -> str | None:
     return format_duration(round(min(milliseconds, BUCKETS[-1]), 1) / 1000)
 
 
-def _round_trips(statuses: Iterable[GatewayStatus], *, before: Iterable[RoundTrip]) -> tuple[RoundTrip, ...]:
-    """How far each other pool is: as far as the nearest of its servers is from any Pod of the gateway."""
-    times: dict[str, int] = {}
+def _round_trips(
+    statuses: Iterable[GatewayStatus], *, far: Collection[str], before: Iterable[RoundTrip]
+) -> tuple[RoundTrip, ...]:
+    """How far each other pool is: as far as the nearest of its servers is from any Pod of the gateway.
+
+    Args:
+        far: pools that are reached by their gateways.
+    """
+    times: dict[str, float] = {}
     for status in statuses:
         for model in status.models:
             for server in model.servers:
                 took = server.check_milliseconds
                 if server.pool and server.state is UpstreamState.UP and took is not None:
-                    times[server.pool] = min(times.get(server.pool, took), took)
+                    time = took / _ROUNDS if server.pool in far else took
+                    times[server.pool] = min(times.get(server.pool, time), time)
     last = {it.pool: it for it in before}
     trips = []
     for pool, milliseconds in sorted(times.items()):
@@ -141,5 +153,5 @@ def _round_trips(statuses: Iterable[GatewayStatus], *, before: Iterable[RoundTri
             if abs(milliseconds - was) <= max(1, _STEADY * was):
                 trips.append(known)
                 continue
-        trips.append(RoundTrip(pool=pool, time=format_duration(milliseconds / 1000)))
+        trips.append(RoundTrip(pool=pool, time=format_duration(round(milliseconds / 1000, 4))))
     return tuple(trips)

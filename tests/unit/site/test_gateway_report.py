@@ -12,7 +12,7 @@ from littoral.api.routing import BUCKETS, GatewayStatus
 from littoral.site.desired import ChildKey
 from littoral.site.gateway_report import gateway_report
 from littoral.site.views import PodView
-from tests.unit.site.test_gateways import EDGE, front, gateways, pool
+from tests.unit.site.test_gateways import EDGE, front, gateways, pool, route
 
 
 def counts(**answers: int) -> dict[str, Any]:
@@ -68,6 +68,17 @@ def test_what_its_pods_counted_is_added_up() -> None:
     (model,) = got.routes
     assert (model.arrived, model.spilled, model.failed, model.refused) == ("10", "1", "0.0333", "0")
     assert (model.outstanding, model.p50, model.p99) == (3, "4ms", "5ms")
+
+
+def test_a_check_of_another_clusters_gateway_goes_there_and_back_three_times() -> None:
+    gateway = {"address": "gateway.example:8443", "tlsName": "gateway-cloud.littoral.internal"}
+    of = pool("edge", route(next=[{"pool": "cloud", "gateway": gateway}, {"pool": "near"}]))
+    servers = [
+        {"name": "gateway-cloud", "pool": "cloud", "state": "Up", "checkMilliseconds": 100},
+        {"name": "n", "pool": "near", "state": "Up", "checkMilliseconds": 3},
+    ]
+    got = report(front(), statuses={"uid-of-g": said(servers=servers)}, of=of)
+    assert [(it.pool, it.time) for it in got.round_trips] == [("cloud", "33.3ms"), ("near", "3ms")]
 
 
 @pytest.mark.parametrize("name", ["gateway-edge", "gateway-edge-members"])
