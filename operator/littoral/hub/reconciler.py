@@ -20,6 +20,7 @@ from littoral.cluster.kinds import Kinds
 from littoral.cluster.resources import ASSIGNMENTS, NODES
 from littoral.cluster.status import refuse_malformed, write_statuses
 from littoral.core.hardware import DeviceTable, Node
+from littoral.core.inputs import Copies
 from littoral.core.learning import Learner
 from littoral.core.member_nodes import MemberNodes
 from littoral.core.plan import Plan
@@ -74,6 +75,7 @@ class Reconciler:
         self._finished: tuple[Problem, int] | None = None
         self._nodes: Informer[Node] = Informer(client, NODES, keep=Node.from_object, on_change=on_change)
         self._member_nodes = MemberNodes()
+        self._copies = Copies()
 
     @property
     def informers(self) -> list[Informer[Any]]:
@@ -161,7 +163,8 @@ class Reconciler:
     async def _write_assignments(self, world: World, decided: Plan) -> bool:
         current = {assignment.name: assignment for assignment in self._kinds.assignments.objects()}
         pools = {pool.name: pool for pool in world.pools}
-        specs, done = await self._authority.certify(stage(decided, current=current), current=current)
+        staged = self._copies.fill(stage(decided, current=current), world=world, current=current)
+        specs, done = await self._authority.certify(staged, current=current)
         for name, spec in specs.items():
             if name in current and current[name].spec == spec:
                 continue
