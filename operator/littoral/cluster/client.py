@@ -263,7 +263,7 @@ class Client:
         # The client's own limit is only there for a link that died in silence.
         async with self._request("GET", resource.path(namespace=namespace), query=query, timeout=seconds + 15) as raw:
             async for line in raw.content:
-                event = json.loads(line)
+                event = _parsed(line)
                 if event["type"] == "ERROR":
                     raise _error(status=int(event["object"].get("code", 500)), text=json.dumps(event["object"]))
                 yield event["type"], event["object"]
@@ -278,7 +278,7 @@ class Client:
         content_type: str = "application/json",
     ) -> Object:
         async with self._request(method, path, query=query, body=body, content_type=content_type) as raw:
-            return cast(Object, json.loads(await raw.read()))
+            return _parsed(await raw.read())
 
     @asynccontextmanager
     async def _request(
@@ -326,6 +326,13 @@ def _api_at(server: str, *, ca: str, token: str) -> ApiClient:
 def _path_of(resource: Resource, body: Object, *, subresource: str | None = None) -> str:
     metadata = body["metadata"]
     return resource.path(namespace=metadata.get("namespace"), name=metadata["name"], subresource=subresource)
+
+
+def _parsed(text: bytes) -> Object:
+    try:
+        return cast(Object, json.loads(text))
+    except ValueError as error:  # Not the API server, but something between: a proxy, a portal.
+        raise ApiError(status=502, reason="", message=f"the answer is no JSON: {text[:80]!r}") from error
 
 
 def _error(*, status: int, text: str) -> ApiError:

@@ -16,7 +16,7 @@ from littoral.api.assignment import Assignment
 from littoral.api.nodepool import NodePool
 from littoral.cluster.client import Client, Object
 from littoral.cluster.informer import Informer
-from littoral.cluster.membership import MEMBER_LABEL
+from littoral.cluster.membership import MEMBER_LABEL, member_of
 from littoral.cluster.resources import LEASES
 
 GONE_AFTER: Final = 60.0
@@ -132,4 +132,5 @@ class Heartbeats:
 
 def _beat(lease: Object) -> Beat:
     spec: Mapping[str, Any] = lease.get("spec") or {}
-    return Beat(lease["metadata"]["labels"][MEMBER_LABEL], spec.get("renewTime") or "")
+    # By its name: a member may change the labels of its Lease, and must not speak for another one.
+    return Beat(member_of(lease["metadata"]["name"]), spec.get("renewTime") or "")

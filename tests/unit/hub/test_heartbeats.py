@@ -128,3 +128,5 @@ def test_annotations_are_no_sign_of_life() -> None:
     told = {**lease, "metadata": lease["metadata"] | {"annotations": {"littoral.dev/assignments": "a"}}}
     assert _beat(lease) == _beat(told) == (M, renewal(0))
     assert _beat({"metadata": lease["metadata"]}) == (M, "")
+    forged = lease["metadata"] | {"labels": {"littoral.dev/member": "another"}}
+    assert _beat(lease | {"metadata": forged}).member == M
