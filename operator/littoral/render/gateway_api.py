@@ -35,7 +35,8 @@ _NAME_LIMIT: Final = 63
 
 # What a client of one Model needs of Triton, and nothing that changes the server or belongs to another Model: what is
 # not listed (loading, shared memory, trace and log settings) is not routed at all.
-_HTTP_MODEL: Final = ("config", "generate", "generate_stream", "infer", "ready", "stats", "versions")
+_HTTP: Final = ("/v2", "/v2/health/live", "/v2/health/ready")
+_HTTP_MODEL: Final = ("", "/config", "/generate", "/generate_stream", "/infer", "/ready", "/stats")
 _GRPC: Final = {
     "grpc.health.v1.Health": ("Check",),
     "inference.GRPCInferenceService": (
@@ -308,9 +309,9 @@ def _grpc_matches() -> list[Manifest]:
 
 def _http_matches(model: str) -> list[Manifest]:
     own = f"/v2/models/{model}"
-    exact = [{"path": {"type": "Exact", "value": path}} for path in ("/v2", own)]
-    prefixes = ("/v2/health", *(f"{own}/{part}" for part in _HTTP_MODEL))
-    return [*exact, *({"path": {"type": "PathPrefix", "value": path}} for path in prefixes)]
+    exact = (*_HTTP, *(own + part for part in _HTTP_MODEL))
+    versions = {"path": {"type": "PathPrefix", "value": f"{own}/versions"}}
+    return [*({"path": {"type": "Exact", "value": path}} for path in exact), versions]
 
 
 def _backends(shares: Mapping[str, int], *, model: str, port: int) -> list[Manifest]:
