@@ -32,8 +32,11 @@ from littoral.cluster.resources import (
     ASSIGNMENTS,
     CLUSTER_ROLES,
     DEPLOYMENTS,
+    LATENCY_SLOS,
     LEASES,
+    MODELS,
     NAMESPACES,
+    NODE_POOLS,
     NODES,
     SECRETS,
 )
@@ -52,10 +55,10 @@ from littoral.site.uplink_status import StatusPusher
 from tests.cluster.api_server import ApiServer, Object
 from tests.cluster.operator_process import OperatorProcess
 from tests.support.cable import Cable, cable
-from tests.support.objects import model, pool, server, slo
+from tests.support.objects import model, model_object, pool, pool_object, server, slo
 
 ADMIN = "littoral-tests"
-QUICK = Pace(beat=0.1, answer=5.0, push=0.1, plan=0.1)
+QUICK = Pace(beat=0.1, answer=5.0, push=0.1, plan=0.1, greet=0.05)
 LOOK = AccessPace(look=0.5, retry_first=0.05, retry_most=0.2)
 MINUTE = 61.0
 
@@ -203,6 +206,12 @@ class Pair:
             manager="littoral-site",
             subresource="status",
         )
+
+    async def renewed(self) -> str | None:
+        """When the site has renewed its Lease last."""
+        lease = await self.hub.get(LEASES, namespace=self.namespace, name=member_name(self.member))
+        spec = (lease or {}).get("spec") or {}
+        return spec.get("renewTime") if spec.get("holderIdentity") == "operator-1" else None
 
     async def replicas(self, model: str = "digits") -> int:
         """Replicas of a Model that the site is to run."""
@@ -392,9 +401,7 @@ async def _nodes(pair: Pair, count: int) -> bool:
 
 async def test_the_heartbeat_is_the_leaders(pair: Pair) -> None:
     async def renewed(before: str | None) -> bool:
-        lease = await pair.hub.get(LEASES, namespace=pair.namespace, name=member_name(pair.member))
-        spec = (lease or {}).get("spec") or {}
-        return spec.get("renewTime") not in (None, before) and spec.get("holderIdentity") == "operator-1"
+        return await pair.renewed() not in (None, before)
 
     await pair.assign(pair.server("digits"))
     async with pair.operator(leads=False) as idle:
@@ -403,9 +410,8 @@ async def test_the_heartbeat_is_the_leaders(pair: Pair) -> None:
         assert await pair.copy() is None
     async with pair.operator():
         await until(lambda: renewed(None), "a heartbeat")
-        lease = await pair.hub.get(LEASES, namespace=pair.namespace, name=member_name(pair.member))
-        assert lease is not None
-        await until(lambda: renewed(lease["spec"]["renewTime"]), "the next heartbeat")
+        first = await pair.renewed()
+        await until(lambda: renewed(first), "the next heartbeat")
 
 
 async def test_only_what_the_hub_names_no_more_is_removed(pair: Pair) -> None:
@@ -600,10 +606,17 @@ async def test_without_the_hub_the_site_scales_and_with_it_the_hub_decides(pair:
         assert body is not None
         assert copy["spec"] | {"servers": []} == body["spec"] | {"servers": []}
 
-        # The hub hears of it first, and while it says nothing newer, the site stays as it is.
+        # The hub hears of it before it hears that the site is back.
+        grown, last = await pair.replicas(), await pair.renewed()
         pair.cable.mend()
-        grown = await pair.replicas()
-        await until(lambda: _served(pair, grown), "the hub knows what the site runs")
+
+        async def back() -> bool:
+            return await pair.renewed() != last
+
+        await until(back, "the Lease is renewed again")
+        assert await _served(pair, grown)
+
+        # While the hub says nothing newer, the site stays as it is.
         assert await _alone(pair)
         assert await pair.replicas() == grown
         newer = await pair.assign(pair.server("digits", replicas=7))
@@ -752,3 +765,61 @@ async def test_the_operator_of_a_member_site(pair: Pair, kubeconfig: Path, tmp_p
         operator.terminate()
         await pair.site.delete(DEPLOYMENTS, namespace=pair.shop, name=name)
     assert "Traceback" not in operator.log
+
+
+async def test_a_model_of_the_hub_runs_at_the_site(
+    pair: Pair, kubeconfig: Path, second_kubeconfig: Path, tmp_path: Path
+) -> None:
+    """Both operators: what is declared on the hub becomes a server at the site, and the hub says how it is."""
+    await pair.hub.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": pair.shop}}, manager=ADMIN)
+    own = {"namespace": pair.namespace, "lease": f"test-{pair.pool}"}
+    hub = OperatorProcess(kubeconfig=second_kubeconfig, log=tmp_path / "hub.log", more=("--role", "hub"), **own)
+    site = OperatorProcess(
+        kubeconfig=kubeconfig, log=tmp_path / "site.log", more=("--role", "site", "--member", pair.member), **own
+    )
+    name = f"triton-{pair.pool}-cpu"
+
+    async def runs() -> bool:
+        return await pair.site.get(DEPLOYMENTS, namespace=pair.shop, name=name) is not None
+
+    async def placed() -> bool:
+        found = await pair.hub.get(MODELS, namespace=pair.shop, name="digits")
+        return any(it["pool"] == pair.pool for it in ((found or {}).get("status") or {}).get("placements", ()))
+
+    async def assigned() -> Object:
+        body = await pair.hub.get(ASSIGNMENTS, name=pair.pool)
+        assert body is not None
+        return body
+
+    try:
+        hub.start()
+        site.start()
+        await pair.hub.create(NODE_POOLS, pool_object(pair.pool, site=pair.member, member=pair.member))
+        await until(lambda: _nodes(pair, 1), "the hub knows the site's node", within=60)
+        await pair.hub.create(MODELS, model_object("digits", namespace=pair.shop), namespace=pair.shop)
+        await until(runs, "the server is there")
+        await until(placed, "the hub says where it is")
+        body = await assigned()
+        await pair.hears(body["metadata"]["generation"])
+        inputs = body["spec"]["inputs"]
+        assert [it["name"] for it in inputs["models"]] == ["digits"]
+        assert inputs["pool"]["member"] == pair.member
+
+        # A hub that starts anew writes nothing for the sake of the inputs.
+        hub.kill()
+        hub.start()
+        await pair.hub.apply(slo("digits", namespace=pair.shop).dump() | {"kind": "LatencySLO"}, manager=ADMIN)
+
+        async def told() -> bool:
+            return [it["name"] for it in (await assigned())["spec"]["inputs"].get("slos", ())] == ["digits-slo"]
+
+        await until(told, "the site gets the LatencySLO")
+        assert (await assigned())["metadata"]["generation"] == body["metadata"]["generation"] + 1
+    finally:
+        for process in (hub, site):
+            process.terminate()
+        await pair.hub.delete(NODE_POOLS, name=pair.pool)
+        for resource, what in ((MODELS, "digits"), (LATENCY_SLOS, "digits-slo"), (NAMESPACES, pair.shop)):
+            await pair.hub.delete(resource, namespace=pair.shop, name=what)
+        await pair.site.delete(DEPLOYMENTS, namespace=pair.shop, name=name)
+    assert "Traceback" not in hub.log + site.log

@@ -70,7 +70,15 @@ class Uplink:
         self._on_change = on_change
         self._plan_every = pace.plan
         self._clock = clock
-        self.link = HubLink(access, identity=identity, may_run=may_run, on_change=on_change, pace=pace, clock=clock)
+        self.link = HubLink(
+            access,
+            identity=identity,
+            may_run=may_run,
+            told=self._told,
+            on_change=on_change,
+            pace=pace,
+            clock=clock,
+        )
         self._copies: Informer[Object] = Informer(client, ASSIGNMENTS, keep=mirror.essence, on_change=on_change)
         self._nodes: Informer[Node] = Informer(client, NODES, keep=Node.from_object, on_change=on_change)
         self._statuses = StatusPusher(every=pace.push, within=pace.answer, on_change=on_change, clock=clock)
@@ -114,6 +122,11 @@ class Uplink:
         while True:
             self._on_change()
             await asyncio.sleep(self._plan_every)
+
+    def _told(self) -> bool:
+        """Whether the hub has heard of each of its Assignments in this session."""
+        bodies = [self.link.hub(name) for name in self.link.names or ()]
+        return all(body is not None and self._statuses.told(body, session=self.link.session) for body in bodies)
 
     async def _follow(self, hub: Client) -> bool:
         names = self.link.names

@@ -52,6 +52,7 @@ class Pace:
             again; at once where it has something newer to say.
         push: between two writes of one status.
         plan: between two looks at what is measured here.
+        greet: between two looks at the Lease, while it is not renewed since the hub has yet to hear what runs here.
     """
 
     beat: float = 10.0
@@ -60,10 +61,14 @@ class Pace:
     grace: float = 60.0
     push: float = 2.0
     plan: float = 5.0
+    greet: float = 0.5
 
 
 class HubLink:
     """Keeps in touch with the hub. `run` it as a task.
+
+    Who comes back says first what runs here, and only then that it is back: else the hub would plan by what it knew
+    before. So the Lease is read, and renewed once the statuses are told.
 
     Attributes:
         session: counts the times that contact was made, or made again after a heartbeat had failed.
@@ -75,21 +80,29 @@ class HubLink:
         *,
         identity: str,
         may_run: Callable[[], bool],
+        told: Callable[[], bool],
         on_change: Callable[[], None],
         pace: Pace,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`may_run` is asked before each heartbeat: only one replica is in touch with the hub."""
+        """A link without contact.
+
+        Args:
+            may_run: asked before each heartbeat: only one replica is in touch with the hub.
+            told: whether the hub knows in this session what runs here.
+        """
         self.session = 0
         self._access = access
         self._identity = identity
         self._may_run = may_run
+        self._told = told
         self._on_change = on_change
         self._pace = pace
         self._clock = clock
         self._names: frozenset[str] | None = None
         self._informers: dict[str, tuple[Informer[Object], asyncio.Task[None]]] = {}
         self._connected = False
+        self._is_greeted = False
         self._client: Client | None = None
         self._since = clock()  # Of the last contact; before the first one, of the start.
         self._session_since = 0.0
@@ -140,8 +153,9 @@ class HubLink:
                     await self._beat()
                 else:
                     self._since = self._clock()
+                pause = self._pace.greet if self._connected and not self._is_greeted else self._pace.beat
                 # Jitter: after an outage a hundred sites must not go on in step.
-                await asyncio.sleep(self._pace.beat * random.uniform(0.9, 1.1))  # noqa: S311
+                await asyncio.sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311
         finally:
             await self._unfollow(list(self._informers))
 
@@ -152,7 +166,7 @@ class HubLink:
             return
         try:
             async with asyncio.timeout(self._pace.answer):
-                lease = await self._renew(client)
+                lease = await (self._renew(client) if self._may_renew(client) else self._read(client))
         except ApiError as error:
             if error.status in (401, 403):
                 self._access.look()
@@ -161,6 +175,20 @@ class HubLink:
             await self._failed(str(error) or type(error).__name__)
         else:
             await self._heard(client, lease)
+
+    def _may_renew(self, client: Client) -> bool:
+        if not self._connected or client is not self._client:
+            self._is_greeted = False
+        elif not self._is_greeted:
+            # Not for ever: that the site is alive matters more.
+            self._is_greeted = self._told() or self._clock() - self._session_since >= self._pace.beat
+        return self._is_greeted
+
+    async def _read(self, client: Client) -> Object:
+        lease = await client.get(LEASES, namespace=self._access.namespace, name=member_name(self._access.member))
+        if lease is None:
+            raise ApiError(status=404, reason="NotFound", message="it keeps no Lease of this site")
+        return lease
 
     async def _renew(self, client: Client) -> Object:
         spec = {"holderIdentity": self._identity, "renewTime": datetime.now(UTC).strftime(_TIME_FORMAT)}
