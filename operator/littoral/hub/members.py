@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from littoral.api.assignment import Assignment
@@ -20,13 +20,23 @@ logger = logging.getLogger(__name__)
 _AT_ONCE: Final = 16
 
 
-def names_by_member(assignments: Iterable[Assignment], *, invited: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The names of each member's Assignments, sorted; nothing for a member that was invited and has none."""
-    found: dict[str, list[str]] = defaultdict(list)
+def names_by_member(
+    assignments: Iterable[Assignment], *, announced: Mapping[str, str | None], unreadable: Collection[str] = ()
+) -> dict[str, tuple[str, ...]]:
+    """The names of each member's Assignments, sorted; nothing for a member that was invited and has none.
+
+    Args:
+        announced: the names, with commas between, that each member that was invited was told last; None where none.
+        unreadable: Assignments that nobody can say whose they are. They are not gone: a member that was told of one
+            keeps it, since it would remove what is named no more.
+    """
+    found: dict[str, set[str]] = defaultdict(set)
     for assignment in assignments:
         if assignment.spec.member:
-            found[assignment.spec.member].append(assignment.name)
-    return {member: tuple(sorted(found.get(member, ()))) for member in {*found, *invited}}
+            found[assignment.spec.member].add(assignment.name)
+    for member, names in announced.items():
+        found[member].update(set((names or "").split(",")).intersection(unreadable))
+    return {member: tuple(sorted(names)) for member, names in found.items()}
 
 
 class Members:
@@ -48,18 +58,19 @@ class Members:
         """What must run beside the passes."""
         return self._leases
 
-    async def write(self, assignments: Iterable[Assignment]) -> bool:
+    async def write(self, assignments: Iterable[Assignment], *, unreadable: Collection[str] = ()) -> bool:
         """Give each member the rights to its Assignments, then tell it their names.
 
         The rights come first: a site that reads a name in its Lease may have that Assignment by then. Without the first
-        list of Leases nothing is done, since nobody knows who was invited.
+        list of Leases nothing is done, since nobody knows who was invited. A member keeps what it was told of and is
+        `unreadable` now.
 
         Returns whether all of it got through; what did not is tried again.
         """
         if not self._leases.synced:
             return True
         announced = {member_of(name): names for (_, name), names in self._leases.items()}
-        wanted = names_by_member(assignments, invited=announced)
+        wanted = names_by_member(assignments, announced=announced, unreadable=unreadable)
         writes = (
             self._write(member, names, invited=member in announced, announced=announced.get(member))
             for member, names in wanted.items()

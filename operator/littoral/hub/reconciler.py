@@ -95,7 +95,8 @@ class Reconciler:
         await self._remember()
 
         # 3. Give the member clusters their Assignments: what the last passes wrote, whatever comes of this one.
-        given = await self._members.write(assignments)
+        unreadable = {malformed.name for malformed in self._kinds.assignments.malformed()}
+        given = await self._members.write(assignments, unreadable=unreadable)
 
         # 4. Learn from what the sites report, off the event loop: watches and the Lease must not wait.
         problem = await asyncio.to_thread(self._learn, world, assignments)
