@@ -67,7 +67,10 @@ class Leadership:
         while True:
             attempt = time.monotonic()
             try:
-                if await asyncio.wait_for(self._acquire_or_renew(), timeout=self._renew_within / 2):
+                # Not `wait_for`: up to Python 3.11 it may lose a cancellation, and then this process would not end.
+                async with asyncio.timeout(self._renew_within / 2):
+                    renewed = await self._acquire_or_renew()
+                if renewed:
                     self._renewed = attempt
                     if not self._leads:
                         self._leads = True

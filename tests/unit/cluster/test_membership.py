@@ -144,5 +144,7 @@ def test_assignments_belong_to_the_members_that_they_name() -> None:
         body = assignment(name).dump()
         return type(assignment()).parse(body | {"spec": body["spec"] | ({"member": member} if member else {})})
 
-    found = names_by_member([of("b", "m"), of("a", "m"), of("c", None), of("d", "n")], announced={"m": None, "gone": None})
+    found = names_by_member(
+        [of("b", "m"), of("a", "m"), of("c", None), of("d", "n")], announced={"m": None, "gone": None}
+    )
     assert found == {"m": ("a", "b"), "n": ("d",), "gone": ()}
