@@ -449,6 +449,21 @@ async def test_a_member_reads_its_assignment_and_reports_on_it(hub: Hub) -> None
         )
 
 
+async def test_who_is_invited_later_is_told_then(hub: Hub) -> None:
+    name, woken = hub.member[2:], asyncio.Event()
+    members = Members(hub.admin, namespace=hub.namespace, manager=ADMIN, on_change=woken.set)
+    async with running(members.informer):
+        await asyncio.wait_for(woken.wait(), timeout=30)
+        assert await members.write([_assignment(name, member=hub.member)])
+        woken.clear()
+        await hub.invite()
+        await asyncio.wait_for(woken.wait(), timeout=30)
+        assert await members.write([_assignment(name, member=hub.member)])
+    lease = await hub.admin.get(LEASES, namespace=hub.namespace, name=member_name(hub.member))
+    assert lease is not None
+    assert lease["metadata"]["annotations"][ANNOTATION] == name
+
+
 async def test_everything_else_is_forbidden(hub: Hub) -> None:
     own, name, other = await joined(hub), hub.member[2:], f"other-{hub.member[2:]}"
     await hub.invite(_other(hub))

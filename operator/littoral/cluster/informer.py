@@ -123,6 +123,6 @@ class Informer(Generic[T]):
                 self._on_change()
             return
         kept = self._keep(body)
-        if self._objects.get(key) != kept:
+        if key not in self._objects or self._objects[key] != kept:
             self._objects[key] = kept
             self._on_change()
