@@ -28,6 +28,7 @@ from littoral.core.planner import Tuning
 from littoral.hub import handlers as hub_handlers
 from littoral.hub.authority import GatewayAuthority
 from littoral.hub.heartbeats import Heartbeats
+from littoral.hub.member_metrics import MemberMetrics
 from littoral.hub.members import Members
 from littoral.hub.memory import Memory
 from littoral.hub.reconciler import FIELD_MANAGER
@@ -125,6 +126,9 @@ class _Manager:
         devices = parse_device_table(table.read_text()) if table else default_device_table()
         if "hub" in options.roles:
             recorder = EventRecorder(client, component="littoral-hub", instance=options.identity)
+            heartbeats = Heartbeats(client, namespace=options.namespace, on_change=self._trigger)
+            if options.metrics_port:
+                REGISTRY.register(MemberMetrics(heartbeats))
             self._hub = Hub(
                 client,
                 kinds=self._kinds,
@@ -134,7 +138,7 @@ class _Manager:
                 memory=Memory(
                     client, namespace=options.namespace, name=f"{options.lease}-memory", manager=FIELD_MANAGER
                 ),
-                heartbeats=Heartbeats(client, namespace=options.namespace, on_change=self._trigger),
+                heartbeats=heartbeats,
                 members=Members(client, namespace=options.namespace, manager=FIELD_MANAGER, on_change=self._trigger),
                 authority=GatewayAuthority(
                     client, namespace=options.namespace, recorder=recorder, manager=FIELD_MANAGER

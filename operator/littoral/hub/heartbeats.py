@@ -44,6 +44,11 @@ class Watch:
         self._gone_after = gone_after
         self._watched: dict[str, _Watched] = {}
 
+    @property
+    def watched(self) -> Collection[str]:
+        """The members that were looked for the last time."""
+        return self._watched.keys()
+
     def unreachable(
         self,
         renewed: Mapping[str, str],
@@ -100,6 +105,7 @@ class Heartbeats:
         self._wake = on_change
         self._watch = Watch()
         self._listed = False
+        self._missing: Mapping[str, datetime] = {}
         self._leases: Informer[Beat] = Informer(
             client, LEASES, keep=_beat, on_change=self._noted, namespace=namespace, label_selector=MEMBER_LABEL
         )
@@ -109,6 +115,11 @@ class Heartbeats:
         """What must run beside the passes."""
         return self._leases
 
+    @property
+    def heard(self) -> Mapping[str, bool]:
+        """Of each member, whether it was heard of at the last pass."""
+        return {member: member not in self._missing for member in list(self._watch.watched)}
+
     def _noted(self) -> None:
         """That somebody lives is no news: who goes or comes back is found by the pass that each tick makes."""
         if not self._listed:
@@ -117,7 +128,7 @@ class Heartbeats:
 
     def unreachable(self, pools: Iterable[NodePool], assignments: Iterable[Assignment]) -> Mapping[str, datetime]:
         """The members that are not heard of, and since when; see `Watch.unreachable`."""
-        return self._watch.unreachable(
+        self._missing = self._watch.unreachable(
             {beat.member: beat.renewed for beat in self._leases.values()},
             reported={it.spec.member for it in assignments if it.spec.member and it.status.observed_generation >= 0},
             known={
@@ -128,6 +139,7 @@ class Heartbeats:
             clock=time.monotonic(),
             now=datetime.now(UTC),
         )
+        return self._missing
 
 
 def _beat(lease: Object) -> Beat:
