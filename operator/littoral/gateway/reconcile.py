@@ -76,6 +76,8 @@ def reconcile(wanted: HaproxyState, seen: Seen) -> list[Action]:
         return [Reload("settings have changed")]
     if missing := sorted(set(wanted.backends) - seen.backends):
         return [Reload(f"{missing[0].partition(':')[0]} is new")]
+    if fixed := sorted(key for key, it in wanted.servers.items() if it.static and key not in seen.servers):
+        return [Reload(f"{fixed[0]} is new")]
     return [*_map_actions(wanted, seen), *_server_actions(wanted, seen)]
 
 

@@ -119,6 +119,7 @@ class HaproxyServer:
         weight: 1 to 256.
         ready: False while it gets no new requests.
         options: what stands behind the address, but for weight and slow start.
+        static: whether some of them cannot be given to a process that runs: HAProxy then needs a reload.
     """
 
     backend: str
@@ -127,6 +128,7 @@ class HaproxyServer:
     options: str
     weight: int
     ready: bool
+    static: bool = False
 
     @property
     def key(self) -> str:
@@ -329,6 +331,7 @@ def _server(
         options=options,
         weight=max(weight, 1),
         ready=upstream.ready and weight > 0,
+        static=upstream.tls_name is not None,  # by `tcp-ut`
     )
 
 

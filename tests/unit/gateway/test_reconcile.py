@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from littoral.api.routing import GatewayConfig, ModelRoute, Upstream
+from littoral.api.routing import GatewayConfig, ModelRoute, NextPool, Upstream
 from littoral.gateway.reconcile import Admin, Command, Reload, Seen, SeenServer, leftovers, reconcile
 from littoral.render.gateway_haproxy import HaproxySettings, HaproxyState, render_haproxy
 
@@ -134,3 +134,18 @@ def test_reloads_are_for_structure() -> None:
     # A Model that is gone keeps its backends until there is another reason; nobody reaches them.
     assert not any(isinstance(it, Reload) for it in reconcile(small, loaded(large)))
     assert settle(small, loaded(large)).maps == small.maps
+
+
+def test_a_gateway_of_another_cluster_comes_by_a_reload_and_goes_without() -> None:
+    secure = HaproxySettings(directory="/run/littoral", certificate="/c.pem", peers_ca="/ca.pem")
+
+    def state(*addresses: str) -> HaproxyState:
+        servers = tuple(Upstream(name="gateway-cloud", address=address, tls_name="x.example") for address in addresses)
+        model = ModelRoute(namespace="shop", name="digits", next=(NextPool(name="cloud", servers=servers),))
+        return render_haproxy(GatewayConfig(revision="1", models=(model,)), settings=secure)
+
+    without, one, other = state(), state("192.0.2.1"), state("192.0.2.2")
+    assert [type(it) for it in reconcile(one, loaded(without))] == [Reload]
+    assert [type(it) for it in reconcile(other, loaded(one))] == [Reload]
+    assert reconcile(one, loaded(one)) == []
+    assert all(isinstance(it, Command) for it in reconcile(without, loaded(one)))
