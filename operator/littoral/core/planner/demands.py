@@ -154,28 +154,36 @@ def demands(problem: Problem, *, last: Read | None = None) -> list[Demand]:
 
 def _touched(old: Problem, new: Problem) -> set[ModelKey] | None:
     """The Models whose demands or options may differ; None for all."""
-    if old.tuning != new.tuning or old.broken != new.broken or old.pools.keys() != new.pools.keys():
-        return None
-    if old.silent != new.silent or {n: it.pool for n, it in old.frozen.items()} != {
-        n: it.pool for n, it in new.frozen.items()
-    }:
+    if old.tuning != new.tuning or old.broken != new.broken or (None in old.silent) != (None in new.silent):
         return None
     touched = {key for key, model in new.models.items() if old.models.get(key) is not model}
     if old.rates is not new.rates:
         touched |= {key.model for key, _ in old.rates.items() ^ new.rates.items()}
     touched |= {pair[0] for pair, _ in old.demand.items() ^ new.demand.items()}
-    changed = [pool for name, pool in new.pools.items() if old.pools[name] is not pool]
-    for pool in changed:
-        if pool.shared or old.pools[pool.name].shared or pool.site != old.pools[pool.name].site:
-            return None
+    changed = [*_changed(old.pools, new.pools), *_changed(_unheard(old), _unheard(new))]
     if changed:
+        if any(pool.shared for pool in changed):
+            return None
         names = {pool.name for pool in changed}
-        if any(names & pool.round_trips.keys() for pool in new.pools.values()):
+        everyone = (old.pools, new.pools, _unheard(old), _unheard(new))
+        if any(names & pool.round_trips.keys() for pools in everyone for pool in pools.values()):
             return None
         sites = {pool.site for pool in changed}
         touched |= {pair[0] for pair in new.demand if pair[1] is None or pair[1] in sites}
         touched |= {key for key, model in new.models.items() if any(model.wanted_at(site) for site in sites)}
     return touched
+
+
+def _changed(old: Mapping[str, PoolFacts], new: Mapping[str, PoolFacts]) -> list[PoolFacts]:
+    """The pools that are not what they were, as they were and as they are."""
+    if old is new:
+        return []
+    names = [name for name in old.keys() | new.keys() if old.get(name) is not new.get(name)]
+    return [pools[name] for name in names for pools in (old, new) if name in pools]
+
+
+def _unheard(problem: Problem) -> dict[str, PoolFacts]:
+    return {name: it.pool for name, it in problem.frozen.items()}
 
 
 class _Reader:

@@ -8,7 +8,6 @@ that it is needed no more.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from littoral.core.planner.facts import ModelFacts
@@ -34,10 +33,7 @@ def silences(problem: Problem) -> dict[ModelKey, Silence]:
     """Every Model that is at a site that is not heard of, or may be asked for there."""
     if not problem.frozen:
         return {}
-    spills: dict[ModelKey, list[tuple[str, float]]] = defaultdict(list)
-    for site in sorted(site for site in problem.silent if site is not None):
-        for key, amount in _spills(problem, site):
-            spills[key].append((site, amount))
+    spills = _spills(problem)
     there: dict[ModelKey, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for name, running in problem.current.items():
         for server in running.servers if name in problem.pools else ():
@@ -53,31 +49,42 @@ def silences(problem: Problem) -> dict[ModelKey, Silence]:
     }
 
 
-def _spills(problem: Problem, site: str) -> Iterator[tuple[ModelKey, float]]:
-    """What a site is expected to send to other pools of each Model that is there, or that may be asked for there.
+def _spills(problem: Problem) -> dict[ModelKey, list[tuple[str, float]]]:
+    """What each silent site is expected to send to other pools of each Model that is there, or may be asked for there.
 
     The servers that it has are filled in order of priority, as when they were planned.
     """
-    here = {name: it for name, it in problem.frozen.items() if it.pool.site == site and not it.pool.shared}
+    silent = sorted(site for site in problem.silent if site is not None)
+    at = {name: it.pool.site for name, it in problem.frozen.items() if not it.pool.shared}
+    seats: dict[tuple[ModelKey, str | None], list[Seat]] = defaultdict(list)
+    for key, found in problem.away.items():
+        for seat in found:
+            seats[key, at.get(seat.pool)].append(seat)
+    coming = {(key, at.get(name)) for name, it in problem.frozen.items() for key in it.ways}
     free = {
         (name, server.namespace, server.name): float(server.replicas)
-        for name, it in here.items()
+        for name, it in problem.frozen.items()
         for server in it.running.servers
     }
+    spills: dict[ModelKey, list[tuple[str, float]]] = {}
     for model in sorted(problem.models.values(), key=lambda model: model.order):
-        seats = [seat for seat in problem.away.get(model.key, ()) if seat.pool in here]
-        known = problem.demand.get((model.key, site))
-        left = max(known or 0.0, model.floor(site))
-        asked = left > 0 or (known is None and model.wanted_at(site))
-        if not (asked or seats or any(model.key in it.ways for it in here.values())):
-            continue
-        for seat in seats:
-            server = (seat.pool, seat.server.namespace, seat.server.name)
-            rate = _rate(problem, model, seat)
-            taken = min(left / rate, free[server])
-            free[server] -= taken
-            left -= taken * rate
-        yield model.key, max(0.0, left)
+        mine: list[tuple[str, float]] = []
+        for site in silent:
+            pair = (model.key, site)
+            known, wanted = problem.demand.get(pair), model.wanted_at(site)
+            left = max(known or 0.0, model.floor(site) if wanted else 0.0)
+            if not (left > 0 or (wanted and known is None) or pair in seats or pair in coming):
+                continue
+            for seat in seats.get(pair, ()):
+                server = (seat.pool, seat.server.namespace, seat.server.name)
+                rate = _rate(problem, model, seat)
+                taken = min(left / rate, free[server])
+                free[server] -= taken
+                left -= taken * rate
+            mine.append((site, max(0.0, left)))
+        if mine:
+            spills[model.key] = mine
+    return spills
 
 
 def _rate(problem: Problem, model: ModelFacts, seat: Seat) -> float:
