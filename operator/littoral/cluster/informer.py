@@ -119,7 +119,8 @@ class Informer(Generic[T]):
     def _note(self, kind: str, body: Object) -> None:
         key = key_of(body)
         if kind == "DELETED":
-            if self._objects.pop(key, None) is not None:
+            if key in self._objects:
+                del self._objects[key]
                 self._on_change()
             return
         kept = self._keep(body)
