@@ -110,7 +110,10 @@ class Uplink:
         mine = [it for it in self._assignments.objects() if it.spec.member == self._member]
         if self._clock() - self._learned_at >= self._plan_every:
             self._learned_at = self._clock()
-            await self._planner.learn(mine, self._nodes.values())
+            try:
+                await self._planner.learn(mine, self._nodes.values())
+            except Exception:
+                logger.exception("what is measured here taught nothing; the hub is followed all the same")
 
         # 3. With the hub: tell it what is, and do what it says. Without it for long: go on by ourselves.
         if (hub := self.link.client) is not None:
@@ -137,17 +140,26 @@ class Uplink:
         for name in bodies.keys() - ours.keys():
             logger.warning("the hub's Assignment %s is not for member %s: it is left alone", name, self._member)
         done = True
+        selectors = _selectors(ours)
         for name, body in ours.items():
-            done &= await self._mirror(body, self._copies.get(("", name)))
-            told = self._statuses.told(body, session=self.link.session)
-            status = self._status(body, selectors=_selectors(ours))
-            done &= await self._statuses.push(hub, body, status, session=self.link.session)
-            if not told and self._statuses.told(body, session=self.link.session):
-                self._on_change()  # Now the hub's word counts again.
+            try:
+                done &= await self._follow_one(hub, body, selectors=selectors)
+            except Exception:
+                logger.exception("Assignment %s could not be followed; the others are", name)
+                done = False
         for name, copy in self._mirrored():
             if name not in names:
                 done &= await self._remove(copy)
         self._statuses.retain(names)
+        return done
+
+    async def _follow_one(self, hub: Client, body: Object, *, selectors: Mapping[str, NodeSelector]) -> bool:
+        done = await self._mirror(body, self._copies.get(("", body["metadata"]["name"])))
+        told = self._statuses.told(body, session=self.link.session)
+        status = self._status(body, selectors=selectors)
+        done &= await self._statuses.push(hub, body, status, session=self.link.session)
+        if not told and self._statuses.told(body, session=self.link.session):
+            self._on_change()  # Now the hub's word counts again.
         return done
 
     def _status(self, body: Object, *, selectors: Mapping[str, NodeSelector]) -> Object:

@@ -52,7 +52,8 @@ class Pace:
             again; at once where it has something newer to say.
         push: between two writes of one status.
         plan: between two looks at what is measured here.
-        greet: between two looks at the Lease, while it is not renewed since the hub has yet to hear what runs here.
+        greet: between two looks at the Lease, while it is not renewed since the hub has yet to hear what runs here; and
+            at whether there is a hub, and a reason to talk to it.
     """
 
     beat: float = 10.0
@@ -153,11 +154,15 @@ class HubLink:
                     await self._beat()
                 else:
                     self._since = self._clock()
-                pause = self._pace.greet if self._connected and not self._is_greeted else self._pace.beat
                 # Jitter: after an outage a hundred sites must not go on in step.
-                await asyncio.sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311
+                await asyncio.sleep(self._pause * random.uniform(0.9, 1.1))  # noqa: S311
         finally:
             await self._unfollow(list(self._informers))
+
+    @property
+    def _pause(self) -> float:
+        waits = not self._may_run() or self._access.client is None or (self._connected and not self._is_greeted)
+        return self._pace.greet if waits else self._pace.beat
 
     async def _beat(self) -> None:
         client = self._access.client
@@ -173,6 +178,10 @@ class HubLink:
             await self._failed(str(error))
         except UNREACHABLE as error:
             await self._failed(str(error) or type(error).__name__)
+        except Exception as error:
+            # Whatever comes from there, what runs here goes on.
+            logger.exception("what the hub answers makes no sense")
+            await self._failed(repr(error))
         else:
             await self._heard(client, lease)
 
@@ -235,7 +244,7 @@ class HubLink:
             self._on_change()
 
     async def _follow(self, client: Client, names: frozenset[str]) -> None:
-        await self._unfollow([name for name in self._informers if name not in names])
+        await self._unfollow([name for name, (_, task) in self._informers.items() if name not in names or task.done()])
         for name in sorted(names - self._informers.keys()):
             informer = Informer(
                 client, ASSIGNMENTS, keep=essence, on_change=self._on_change, field_selector=f"metadata.name={name}"
