@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from littoral.api.routing import (
     UNLIMITED,
@@ -15,7 +15,7 @@ from littoral.api.routing import (
 )
 from littoral.gateway.haproxy import ServerFigures
 from littoral.gateway.ledger import Ledger
-from littoral.render.gateway_haproxy import Place, upstream_of
+from littoral.render.gateway_haproxy import Place, address_of, upstream_of
 
 _WORST_FIRST = (UpstreamState.DOWN, UpstreamState.DRAINING, UpstreamState.UNKNOWN, UpstreamState.UP)
 
@@ -68,15 +68,24 @@ def _describe(
 
 def _upstream(upstream: Upstream, pool: str, figures: Sequence[ServerFigures]) -> UpstreamStatus:
     mine = [it for it in figures if upstream_of(it.name) == (pool, upstream.name)]
-    states = {_state(it.status) for it in mine} or {UpstreamState.UNKNOWN}
-    checks = [it.check for it in mine if it.check is not None]
+    # Of a host name with several addresses one is enough; of HTTP and gRPC both are needed.
+    by_address: dict[str, set[UpstreamState]] = {}
+    for it in mine:
+        by_address.setdefault(address_of(it.name), set()).add(_state(it.status))
+    states = {_worst(each) for each in by_address.values()} or {UpstreamState.UNKNOWN}
+    state = next(state for state in reversed(_WORST_FIRST) if state in states)
+    checks = [it.check for it in mine if it.check is not None and _state(it.status) is state]
     return UpstreamStatus(
         name=upstream.name,
         pool=pool,
-        state=next(state for state in _WORST_FIRST if state in states),
+        state=state,
         outstanding=sum(it.sessions for it in mine),
         check_milliseconds=min(checks) if checks else None,
     )
+
+
+def _worst(states: Collection[UpstreamState]) -> UpstreamState:
+    return next(state for state in _WORST_FIRST if state in states)
 
 
 def _state(status: str) -> UpstreamState:

@@ -1,4 +1,8 @@
-"""The addresses of host names, asked again from time to time: what is not answered stays as it was."""
+"""The addresses of host names, asked again from time to time: what is not answered stays as it was.
+
+An address is kept for a while after it was answered last. A name may be answered with some of many addresses each
+time, and each change is a reload of HAProxy; what is gone, HAProxy's checks tell.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ log = logging.getLogger(__name__)
 
 _AGAIN: Final = 30.0  # Seconds between questions; a name server's own time to live is not told.
 _RETRY: Final = 2.0  # Seconds until a name is asked again that nothing is known of.
+_KEPT: Final = 600.0  # Seconds that an address is kept.
 _MOST: Final = 8  # Addresses of one name.
 
 Lookup = Callable[[str], Awaitable[Collection[str]]]
@@ -34,27 +39,31 @@ class Resolver:
 
     def __init__(self, lookup: Lookup = look_up) -> None:
         self._lookup = lookup
-        self._known: dict[str, tuple[str, ...]] = {}
+        self._seen: dict[str, dict[str, float]] = {}  # Name -> address -> when it was answered last.
         self._ask_at: dict[str, float] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
 
     def addresses(self, hosts: Collection[str]) -> Mapping[str, tuple[str, ...]]:
         """What is known of these names now; those of which it is time are asked for."""
         now = time.monotonic()
-        for host in self._known.keys() - set(hosts):
-            del self._known[host]
+        for host in self._seen.keys() - set(hosts):
+            del self._seen[host]
         for host in hosts:
             if host not in self._asking and now >= self._ask_at.get(host, 0.0):
                 self._asking[host] = asyncio.create_task(self._ask(host))
-        return {host: self._known[host] for host in hosts if host in self._known}
+        return {host: tuple(sorted(self._seen[host])) for host in hosts if host in self._seen}
 
     async def _ask(self, host: str) -> None:
         try:
-            answer = tuple(sorted(set(await self._lookup(host)))[:_MOST])
+            answer = sorted(set(await self._lookup(host)))[:_MOST]
         except (OSError, ValueError) as error:  # the latter for what is no host name at all
             log.info("%s is not resolved: %s", host, error)
-            answer = ()
+            answer = []
+        now = time.monotonic()
         if answer:
-            self._known[host] = answer
-        self._ask_at[host] = time.monotonic() + (_AGAIN if host in self._known else _RETRY)
+            seen = self._seen.get(host, {})
+            kept = {it: at for it, at in seen.items() if it not in answer and now - at < _KEPT}
+            newest = sorted(kept, key=lambda it: -kept[it])[: _MOST - len(answer)]
+            self._seen[host] = {it: kept[it] for it in newest} | dict.fromkeys(answer, now)
+        self._ask_at[host] = now + (_AGAIN if host in self._seen else _RETRY)
         del self._asking[host]

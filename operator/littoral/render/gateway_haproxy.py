@@ -168,6 +168,11 @@ def upstream_of(server: str) -> tuple[str, str]:
     return pool, rest.partition(":")[0]
 
 
+def address_of(server: str) -> str:
+    """The address, in HAProxy's writing, that a HAProxy server's name stands for."""
+    return server.split(":")[2]
+
+
 def render_haproxy(config: GatewayConfig, *, settings: HaproxySettings) -> HaproxyState:
     """What HAProxy is to have for this desired state."""
     if settings.certificate is None:

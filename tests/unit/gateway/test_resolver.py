@@ -79,8 +79,14 @@ async def test_what_is_not_answered_stays_as_it_was(monkeypatch: pytest.MonkeyPa
     server.broken, asked = error, server.asked
     await until(lambda: names.addresses(hosts) and server.asked > asked + 2)
     assert names.addresses(hosts) == {"gateway.example": ("192.0.2.1", "192.0.2.2")}
+    # Of many addresses each answer has some; what was not answered for long is forgotten.
     server.broken, server.answer = None, ["192.0.2.3"]
-    await until(lambda: names.addresses(hosts) == {"gateway.example": ("192.0.2.3",)})
+    await until(lambda: names.addresses(hosts) == {"gateway.example": ("192.0.2.1", "192.0.2.2", "192.0.2.3")})
+    server.answer = [f"192.0.2.{number}" for number in range(1, 20)]
+    await until(lambda: len(names.addresses(hosts)["gateway.example"]) == 8)
+    monkeypatch.setattr(resolver, "_KEPT", 0.0)
+    server.answer = ["192.0.2.4"]
+    await until(lambda: names.addresses(hosts) == {"gateway.example": ("192.0.2.4",)})
     # A name that nobody names any more is forgotten.
     names.addresses(())
     assert names.addresses(hosts) == {}
