@@ -136,6 +136,16 @@ def test_a_member_s_pool_from_its_invitation_to_its_return(
         member.renew()
         wait_until(lambda: member.ready(digits)[:2] == ("True", "Serving"), what="the Model is Ready")
 
+        # An Assignment that somebody deletes is written anew as it was, though the new one has no report of nodes.
+        deleted = member.assignment()["metadata"]["uid"]
+        api.delete(f"{GROUP}/assignments/{member.name}").granted()
+        wait_until(lambda: member.assignment().get("metadata", {}).get("uid", deleted) != deleted, what="it is back")
+        assert member.models() == ["digits"]
+        assert member.assignment()["metadata"]["generation"] == 1
+        member.report()
+        member.renew()
+        wait_until(lambda: member.ready(digits)[:2] == ("True", "Serving"), what="the Model is Ready again")
+
         # 3. It is not heard of any more: all stays, whatever is asked for meanwhile.
         wait_until(
             lambda: member.ready()[:2] == ("Unknown", "MemberUnreachable"), what="the member is missed", within=90

@@ -18,6 +18,7 @@ from littoral.cluster.client import Client, Object
 from littoral.cluster.informer import Informer
 from littoral.cluster.membership import MEMBER_LABEL, member_of
 from littoral.cluster.resources import LEASES
+from littoral.core.member_nodes import has_reported
 
 GONE_AFTER: Final = 60.0
 """Seconds without a renewal after which a member is not heard of. Sites renew every 10."""
@@ -130,7 +131,7 @@ class Heartbeats:
         """The members that are not heard of, and since when; see `Watch.unreachable`."""
         self._missing = self._watch.unreachable(
             {beat.member: beat.renewed for beat in self._leases.values()},
-            reported={it.spec.member for it in assignments if it.spec.member and it.status.observed_generation >= 0},
+            reported={it.spec.member for it in assignments if it.spec.member and has_reported(it)},
             known={
                 pool.spec.member: pool.status.unreachable_since
                 for pool in pools

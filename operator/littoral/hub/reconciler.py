@@ -94,27 +94,30 @@ class Reconciler:
         # 2. Take up what an earlier process has learned, once, and keep what this one has, from time to time.
         await self._remember()
 
-        # 3. Give the member clusters their Assignments: what the last passes wrote, whatever comes of this one.
-        unreadable = {malformed.name for malformed in self._kinds.assignments.malformed()}
-        given = await self._members.write(assignments, unreadable=unreadable)
-
-        # 4. Learn from what the sites report, off the event loop: watches and the Lease must not wait.
+        # 3. Learn from what the sites report, off the event loop: watches and the Lease must not wait.
         problem = await asyncio.to_thread(self._learn, world, assignments)
         finished = self._finished is not None and self._finished[1] == changes and problem.same(self._finished[0])
         if finished and not self._authority.due:
-            return given
+            return await self._give(assignments)
 
-        # 5. Plan.
+        # 4. Plan.
         decided = await asyncio.to_thread(plan, problem, memo=self._memo)
 
-        # 6. Write the Assignments that differ, remove those whose pool is gone. What serves stays until its replacement
+        # 5. Write the Assignments that differ, remove those whose pool is gone. What serves stays until its replacement
         #    serves, so a plan may take several passes.
         written = await self._write_assignments(world, decided)
+
+        # 6. Give the member clusters what the passes before this one have written.
+        given = await self._give(assignments)
 
         # 7. Tell people.
         told = await self._tell(world, problem, decided)
         self._finished = (problem, changes) if written and told else None
         return given and written and told
+
+    async def _give(self, assignments: Sequence[Assignment]) -> bool:
+        unreadable = {malformed.name for malformed in self._kinds.assignments.malformed()}
+        return await self._members.write(assignments, unreadable=unreadable)
 
     @property
     def _is_deaf(self) -> bool:
@@ -122,13 +125,15 @@ class Reconciler:
         return not self._heartbeats.informer.synced and any(it.spec.member for it in self._kinds.pools.objects())
 
     def _snapshot(self, assignments: Sequence[Assignment]) -> World:
+        pools = self._kinds.pools.objects()
+        there = self._member_nodes.of(assignments, pools={pool.name: pool.spec.member for pool in pools})
         return World(
             models=self._kinds.models.objects(),
             slos=self._kinds.slos.objects(),
-            pools=self._kinds.pools.objects(),
-            nodes=in_order((*self._nodes.values(), *self._member_nodes.of(assignments))),
+            pools=pools,
+            nodes=in_order((*self._nodes.values(), *there)),
             devices=self._devices,
-            unreachable=self._heartbeats.unreachable(self._kinds.pools.objects(), assignments),
+            unreachable=self._heartbeats.unreachable(pools, assignments),
         )
 
     async def close(self) -> None:
@@ -166,8 +171,12 @@ class Reconciler:
         pools = {pool.name: pool for pool in world.pools}
         staged = self._copies.fill(stage(decided, current=current), world=world, current=current)
         specs, done = await self._authority.certify(staged, current=current)
+        unreadable = {malformed.name for malformed in self._kinds.assignments.malformed()}
         for name, spec in specs.items():
             if name in current and current[name].spec == spec:
+                continue
+            if name in unreadable and spec.member is not None:
+                # Nor can be read which nodes there are: what runs there goes on.
                 continue
             try:
                 await self._client.apply(_assignment(pools[name], spec), manager=FIELD_MANAGER)

@@ -17,6 +17,7 @@ from littoral.api.nodepool import DiscoveredAccelerator, NodePool, NodePoolStatu
 from littoral.api.quantity import format_decimal, format_quantity
 from littoral.api.serving import ModelState
 from littoral.core import plan as core
+from littoral.core.member_nodes import has_reported
 from littoral.core.world import ModelKey, World, key_of, selects, unheard
 
 # A status must fit into etcd's 1.5 MiB whatever the number of pools; the totals count all of them.
@@ -277,7 +278,7 @@ def _pool_conditions(
     if member is not None and member in world.unreachable:
         message = f"{unheard(member, world.unreachable[member])}; what runs there goes on"
         return conditions.unknown(before, reason="MemberUnreachable", message=message, generation=generation, now=now)
-    if member is not None and (assignment is None or assignment.status.observed_generation < 0):
+    if member is not None and (assignment is None or not has_reported(assignment)):
         return conditions.reconciling(
             before,
             reason="AwaitingReport",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from littoral.api.assignment import Assignment
-from littoral.core.member_nodes import MemberNodes
+from littoral.api.assignment import Assignment, AssignmentStatus
+from littoral.core.member_nodes import MemberNodes, has_reported
 from littoral.core.node_reports import reports_of
 from littoral.core.planner.problem import nodes_by_pool
 from littoral.core.world import World, in_order
@@ -46,6 +46,34 @@ def test_what_is_reported_again_is_not_read_again() -> None:
     (changed,) = reader.of([reported("a", "n1", gpus=1)])
     assert changed.extended == {"nvidia.com/gpu": 1}
     assert not list(reader.of([]))
+
+
+def test_nodes_stay_while_their_report_is_missing() -> None:
+    """An Assignment that somebody has deleted is written anew, and its site has yet to report on that one."""
+    pools, reader = {"a": "store-12"}, MemberNodes()
+    assert [it.name for it in reader.of([reported("a", "n1")], pools=pools)] == ["n1"]
+    assert [it.name for it in reader.of([], pools=pools)] == ["n1"]
+    anew = reported("a")
+    anew = anew.model_copy(update={"status": AssignmentStatus()})
+    assert [it.name for it in reader.of([anew], pools=pools)] == ["n1"]
+    # That there is none is a report, too.
+    assert not list(reader.of([reported("a")], pools=pools))
+    assert not list(reader.of([anew], pools=pools))
+
+
+@pytest.mark.parametrize("pools", [{}, {"a": "store-7"}, {"a": None}, {"b": "store-12"}, None])
+def test_nodes_of_a_pool_that_is_gone_are_forgotten(pools: dict[str, str | None] | None) -> None:
+    reader = MemberNodes()
+    list(reader.of([reported("a", "n1")], pools=pools))
+    assert not list(reader.of([], pools=pools))
+
+
+def test_nodes_are_reported_before_anything_runs() -> None:
+    first = reported("a", "n1")
+    first = first.model_copy(update={"status": first.status.model_copy(update={"observed_generation": -1})})
+    assert has_reported(first)
+    assert [it.name for it in MemberNodes().of([first])] == ["n1"]
+    assert not has_reported(assignment("a"))
 
 
 def namesakes() -> World:
