@@ -5,27 +5,39 @@ The same world gives the same inputs, so that no Assignment is written for their
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from littoral.api.assignment import Assignment, AssignmentSpec
 from littoral.api.inputs import CopiedSpec, PlanningInputs
 from littoral.api.latencyslo import LatencySLO
 from littoral.api.model import Model
-from littoral.api.nodepool import NodePool, NodePoolSpec
+from littoral.api.nodepool import NodePoolSpec
 from littoral.core.world import ModelKey, World, key_of
 
 # As many as an Assignment may hold.
 _MODELS_MOST: Final = 256
 _SLOS_MOST: Final = 512
 
+_Name = tuple[str, str, str]
+"""(kind, namespace, name)."""
+
+
+class _Made(NamedTuple):
+    """The inputs of one pool, and what they were made of."""
+
+    models: tuple[CopiedSpec, ...]
+    slos: tuple[CopiedSpec, ...]
+    pool: NodePoolSpec
+    inputs: PlanningInputs
+
 
 class Copies:
     """Makes inputs; what did not change since the last time is not made anew."""
 
     def __init__(self) -> None:
-        self._copied: dict[tuple[str, str, str], tuple[object, CopiedSpec]] = {}
-        self._pools: dict[str, tuple[NodePoolSpec, dict[str, Any]]] = {}
+        self._copied: dict[_Name, tuple[object, CopiedSpec]] = {}
+        self._made: dict[str, _Made] = {}
 
     def fill(
         self, specs: Mapping[str, AssignmentSpec], *, world: World, current: Mapping[str, Assignment]
@@ -37,41 +49,61 @@ class Copies:
             specs: by pool.
             current: the Assignments as they are: where the inputs are the same, they are the same object.
         """
-        before, self._copied = self._copied, {}
-        pools = {pool.name: pool for pool in world.pools if pool.spec.member is not None}
-        self._pools = {name: known for name, known in self._pools.items() if name in pools}
+        pools = {pool.name: pool for pool in world.pools if pool.spec.member is not None and pool.name in specs}
         models = {key_of(model): model for model in world.models} if pools else {}
+        copy = _Copier(self._copied)
+        before, self._made = self._made, {}
         filled = dict(specs)
         for name, pool in pools.items():
-            spec = specs.get(name)
-            if spec is None:
-                continue
-            wanted = _most_important(models[key] for key in sorted(_keys(spec)) if key in models)
+            wanted = _most_important([models[key] for key in _keys(specs[name]) if key in models])
             slos = [slo for model in wanted for slo in world.slos_by_model.get(key_of(model), ())]
-            inputs = PlanningInputs(
-                models=tuple(self._copy(model, before) for model in wanted),
-                slos=tuple(self._copy(slo, before) for slo in sorted(slos, key=_name)[:_SLOS_MOST]),
-                pool=self._pool(pool),
-            )
             known = current[name].spec.inputs if name in current else None
-            filled[name] = spec.model_copy(update={"inputs": known if known == inputs else inputs})
+            made = _make(
+                models=_in_order(map(copy, wanted)),
+                slos=_in_order(map(copy, slos))[:_SLOS_MOST],
+                pool=pool.spec,
+                before=before.get(name),
+            )
+            if made.inputs is not known and made.inputs == known:
+                made = made._replace(inputs=known)
+            self._made[name] = made
+            filled[name] = specs[name].model_copy(update={"inputs": made.inputs})
+        self._copied = copy.copied
         return filled
 
-    def _copy(
-        self, it: Model | LatencySLO, before: Mapping[tuple[str, str, str], tuple[object, CopiedSpec]]
-    ) -> CopiedSpec:
-        key = (type(it).__name__, *_name(it))
-        known = self._copied.get(key) or before.get(key)
-        if known is None or known[0] != it.spec:
-            known = it.spec, CopiedSpec(namespace=key[1], name=key[2], spec=it.spec.dump())
-        self._copied[key] = known
-        return known[1]
 
-    def _pool(self, pool: NodePool) -> dict[str, Any]:
-        known = self._pools.get(pool.name)
-        if known is None or known[0] != pool.spec:
-            self._pools[pool.name] = known = pool.spec, pool.spec.dump()
-        return known[1]
+class _Copier:
+    """Copies each object once; the same object as the last time where its spec is the same."""
+
+    def __init__(self, before: Mapping[_Name, tuple[object, CopiedSpec]]) -> None:
+        self._before = before
+        self.copied: dict[_Name, tuple[object, CopiedSpec]] = {}
+
+    def __call__(self, it: Model | LatencySLO) -> CopiedSpec:
+        name = (type(it).__name__, it.namespace or "", it.name)
+        found = self.copied.get(name)
+        if found is None:
+            found = self._before.get(name)
+            if found is None or found[0] != it.spec:
+                found = it.spec, CopiedSpec(namespace=name[1], name=name[2], spec=it.spec.dump())
+            self.copied[name] = found
+        return found[1]
+
+
+def _make(
+    *, models: tuple[CopiedSpec, ...], slos: tuple[CopiedSpec, ...], pool: NodePoolSpec, before: _Made | None
+) -> _Made:
+    if before is not None and _same(models, before.models) and _same(slos, before.slos) and pool == before.pool:
+        return before
+    return _Made(models, slos, pool, PlanningInputs(models=models, slos=slos, pool=pool.dump()))
+
+
+def _same(one: Sequence[object], other: Sequence[object]) -> bool:
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
+
+
+def _in_order(copies: Iterable[CopiedSpec]) -> tuple[CopiedSpec, ...]:
+    return tuple(sorted(copies, key=lambda copied: (copied.namespace, copied.name)))
 
 
 def _keys(spec: AssignmentSpec) -> set[ModelKey]:
@@ -79,13 +111,8 @@ def _keys(spec: AssignmentSpec) -> set[ModelKey]:
     return served | {ModelKey(route.namespace, route.name) for route in spec.routes}
 
 
-def _most_important(models: Iterable[Model]) -> list[Model]:
-    """By name; of too many, those of the highest priority."""
-    found = list(models)
-    if len(found) > _MODELS_MOST:
-        found = sorted(found, key=lambda model: -model.spec.priority)[:_MODELS_MOST]
-    return sorted(found, key=key_of)
-
-
-def _name(it: Model | LatencySLO) -> tuple[str, str]:
-    return it.namespace or "", it.name
+def _most_important(models: list[Model]) -> list[Model]:
+    """Of too many, those of the highest priority; among equals, the first by name."""
+    if len(models) <= _MODELS_MOST:
+        return models
+    return sorted(models, key=lambda model: (-model.spec.priority, key_of(model)))[:_MODELS_MOST]
