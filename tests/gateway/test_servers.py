@@ -70,6 +70,22 @@ async def test_what_a_killed_server_had_is_asked_again(gateway: Gateway, victims
         assert [(await client.ModelInfer(INFER)).id for _ in range(8)] == ["b"] * 8
 
 
+async def test_what_the_only_own_server_had_is_asked_of_the_next_pool(
+    gateway: Gateway, servers: Servers, victims: Victims
+) -> None:
+    """Over HTTP: of HTTP/2, HAProxy tries all again before it believes that the server is gone."""
+    (only, _), (_, _, cloud) = victims, servers
+    await gateway.apply(gateway.route(only, next_to=cloud))
+    await only.close()
+    asking = [asyncio.create_task(gateway.infer(body=b"x" * 100_000)) for _ in range(3)]
+    await only.holds(3)
+    only.kill()
+    assert {(await it).server for it in asking} == {cloud.name}
+    assert {(await gateway.infer()).server for _ in range(4)} == {cloud.name}
+    demand = (await gateway.until_demand(lambda it: it.demand.arrived == 7)).demand
+    assert (demand.local, demand.spilled, demand.failed) == (0, 7, 0)
+
+
 async def test_a_server_that_says_503_is_left_for_another(gateway: Gateway, servers: Servers) -> None:
     a, b, _ = servers
     await gateway.apply(gateway.route(a, b))

@@ -9,7 +9,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from littoral.api.routing import BUCKETS, Demand, Latency
-from littoral.render.gateway_rules import ARRIVED, COUNTERS, FAILED, FIRST_BUCKET, LOCAL, RECEIVED, REFUSED, SPILLED
+from littoral.render.gateway_rules import (
+    ARRIVED,
+    COUNTERS,
+    FAILED,
+    FIRST_BUCKET,
+    LOCAL,
+    RECEIVED,
+    REFUSED,
+    RESCUED,
+    SPILLED,
+)
 
 _WRAP = 2**32  # HAProxy counts in 32 bits.
 _WINDOW = 60.0  # Seconds.
@@ -78,8 +88,8 @@ class Ledger:
         try:
             rows = [*body["totals"].values(), *(row for seen in body["last"].values() for row in seen.values())]
             for row in rows:
-                if len(row) == RECEIVED:  # of an agent that did not count what gateways of other clusters send
-                    row.append(0)
+                if RECEIVED <= len(row) < COUNTERS:  # of an agent that did not count what stands last
+                    row.extend([0] * (COUNTERS - len(row)))
             if any(len(row) != COUNTERS or not all(isinstance(it, int) for it in row) for row in rows):
                 raise ValueError("not the counters of this version")
             ledger._last, ledger._totals = body["last"], body["totals"]
@@ -91,8 +101,8 @@ class Ledger:
 def _demand(counters: Sequence[int]) -> Demand:
     return Demand(
         arrived=counters[ARRIVED],
-        local=counters[LOCAL],
-        spilled=counters[SPILLED],
+        local=counters[LOCAL] - counters[RESCUED],
+        spilled=counters[SPILLED] + counters[RESCUED],
         refused=counters[REFUSED],
         failed=counters[FAILED],
         received=counters[RECEIVED],

@@ -68,13 +68,15 @@ def _describe(
 
 def _upstream(upstream: Upstream, pool: str, figures: Sequence[ServerFigures]) -> UpstreamStatus:
     mine = [it for it in figures if upstream_of(it.name) == (pool, upstream.name)]
+    # What stands by for own servers is checked there by itself, and is not where requests go first.
+    first = [it for it in mine if it.backend.split(":")[1] == (Place.NEXT if pool else Place.LOCAL)]
     # Of a host name with several addresses one is enough; of HTTP and gRPC both are needed.
     by_address: dict[str, set[UpstreamState]] = {}
-    for it in mine:
+    for it in first:
         by_address.setdefault(address_of(it.name), set()).add(_state(it.status))
     states = {_worst(each) for each in by_address.values()} or {UpstreamState.UNKNOWN}
     state = next(state for state in reversed(_WORST_FIRST) if state in states)
-    checks = [it.check for it in mine if it.check is not None and _state(it.status) is state]
+    checks = [it.check for it in first if it.check is not None and _state(it.status) is state]
     return UpstreamStatus(
         name=upstream.name,
         pool=pool,

@@ -275,10 +275,28 @@ def _servers(
 ) -> list[HaproxyServer]:
     backend = backend_name(model.key, place, protocol)
     if place is Place.LOCAL:
-        return [
+        own = [
             _server(it, backend=backend, pool="", weight=it.weight, protocol=protocol, settings=settings, uplink=uplink)
             for it in model.servers
         ]
+        return own + (
+            _next_servers(model, backend, protocol, settings=settings, uplink=uplink, backup=True) if own else []
+        )
+    return _next_servers(model, backend, protocol, settings=settings, uplink=uplink)
+
+
+def _next_servers(
+    model: ModelRoute,
+    backend: str,
+    protocol: Protocol,
+    *,
+    settings: HaproxySettings,
+    uplink: str,
+    backup: bool = False,
+) -> list[HaproxyServer]:
+    """Those of other pools. As `backup` they stand beside own servers, for what these had when the last of them died:
+    HAProxy tries a request again in the same backend only. Other gateways are no backup, lest a request go in circles.
+    """
     if model.overflow is Overflow.NEVER:
         return []
     # A pool's share is divided among its servers, and the largest gets the largest weight that there is.
@@ -297,8 +315,10 @@ def _servers(
             protocol=protocol,
             settings=settings,
             uplink=uplink,
+            backup=backup,
         )
         for pool, it, part in parts
+        if not (backup and it.tls_name)
     ]
 
 
@@ -311,13 +331,16 @@ def _server(
     protocol: Protocol,
     settings: HaproxySettings,
     uplink: str,
+    backup: bool = False,
 ) -> HaproxyServer:
     grpc = protocol is Protocol.GRPC
     port = upstream.grpc_port if grpc else upstream.http_port
     # A check asks for the model over HTTP, also on behalf of gRPC: HAProxy's own checks speak no gRPC. A refused
     # connection is believed at once, an error in an answer never: it may well be the request's fault.
-    often = "inter 2s fastinter 500ms downinter 1s" if upstream.tls_name is None else uplink
-    options = f"check {often} rise 1 fall 3 observe layer4 error-limit 3 on-error mark-down port {upstream.http_port}"
+    often, errors = ("inter 2s fastinter 500ms downinter 1s", 1) if upstream.tls_name is None else (uplink, 3)
+    options = (
+        f"check {often} rise 1 fall 3 observe layer4 error-limit {errors} on-error mark-down port {upstream.http_port}"
+    )
     if upstream.tls_name is not None:
         options += (
             f" tcp-ut {_UNANSWERED}s ssl verify required verifyhost {upstream.tls_name} sni str({upstream.tls_name})"
@@ -327,6 +350,8 @@ def _server(
         )
     elif grpc:
         options += " proto h2 check-proto h1"
+    if backup:
+        options += " backup"
     address = f"[{upstream.address}]" if ":" in upstream.address else upstream.address
     return HaproxyServer(
         backend=backend,
@@ -406,6 +431,7 @@ def _base(config: GatewayConfig, *, settings: HaproxySettings) -> list[str]:
         # Inference changes nothing, so it may be tried again; each time on another server.
         "    retries 3",
         "    option redispatch 1",
+        "    option allbackups",
         "    retry-on conn-failure empty-response 503",
         "",
         *_table("sequences_local", 256, "peers processes"),

@@ -13,8 +13,9 @@ from littoral.api.routing import BUCKETS, HOP_HEADER, SEQUENCE_HEADER
 
 ARRIVED, LOCAL, SPILLED, REFUSED, FAILED, FIRST_BUCKET = 0, 1, 2, 3, 4, 5
 RECEIVED: Final = FIRST_BUCKET + len(BUCKETS) + 1
+RESCUED: Final = RECEIVED + 1
 """Elements of the counters that HAProxy keeps of each Model in its table `demand`."""
-COUNTERS: Final = RECEIVED + 1
+COUNTERS: Final = RESCUED + 1
 
 DEMAND_TABLE, OUTSTANDING_TABLE, SET_TABLE = "demand", "outstanding", "sets"
 
@@ -138,6 +139,9 @@ def _measuring() -> list[str]:
     """
     lines = [
         "acl is_counted sc0_tracked",
+        # It was the site's own, and the server of another pool has answered it. A server's name begins with its pool.
+        f"http-after-response set-var(txn.count) sc_inc_gpc({RESCUED},0) if is_counted to_local"
+        " { srv_name -m found } !{ srv_name -m beg : }",
         "acl is_refused var(txn.refused) -m found",
         "acl is_failure var(txn.failed) -m found",
         # An answer without a body loses its type otherwise, and gRPC wants its own.

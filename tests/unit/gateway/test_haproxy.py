@@ -89,7 +89,19 @@ def test_pools_are_weighed_whatever_their_size() -> None:
     )
     state = render(route(next=pools))
     assert weights(state) == {"near/n1": 256, "near/n2": 256, "near/n3": 256, "far/f": 128, "off/o": 1}
-    assert [it.ready for it in state.servers.values() if upstream_of(it.name)[0] == "off"] == [False, False]
+    assert not any(it.ready for it in state.servers.values() if upstream_of(it.name)[0] == "off")
+
+
+def test_other_pools_stand_by_for_own_servers_but_other_gateways_do_not() -> None:
+    far = Upstream(name="f", address="10.2.0.1", tls_name="gateway-far.littoral.internal")
+    pools = (NextPool(name="near", servers=(A,)), NextPool(name="far", servers=(far,)))
+    state = render(route(next=pools))
+    local = {it.name.partition(":")[0]: it.options for key, it in state.servers.items() if ":local:http/" in key}
+    assert sorted(local) == ["", "near"]
+    assert local["near"].endswith(" backup")
+    assert not local[""].endswith(" backup")
+    # Where there are no own servers, there is nothing to stand by for.
+    assert weights(render(route(servers=(), next=pools)), "local") == {}
 
 
 def test_never_has_nowhere_to_go() -> None:
