@@ -58,7 +58,7 @@ from tests.support.cable import Cable, cable
 from tests.support.objects import model, model_object, pool, pool_object, server, slo
 
 ADMIN = "littoral-tests"
-QUICK = Pace(beat=0.1, answer=5.0, push=0.1, plan=0.1, greet=0.05)
+QUICK = Pace(beat=0.1, answer=4.0, push=0.1, plan=0.1, greet=0.05)
 LOOK = AccessPace(look=0.5, retry_first=0.05, retry_most=0.2)
 MINUTE = 61.0
 
@@ -219,9 +219,9 @@ class Pair:
         servers = copy["spec"].get("servers", ()) if copy else ()
         return sum(it.get("replicas", 1) for it in servers if any(each["name"] == model for each in it["models"]))
 
-    async def cut(self, uplink: Uplink) -> None:
+    async def cut(self, uplink: Uplink, *, silently: bool = False) -> None:
         """Cut the cable, and let more than a minute pass at the site, until it goes on by itself."""
-        self.cable.cut()
+        self.cable.silence() if silently else self.cable.cut()
         await until(lambda: uplink.link.client is None, "the break is noticed")
         self.skew += MINUTE
         await until(lambda: _alone(self), "the site goes on by itself")
@@ -641,6 +641,18 @@ async def test_a_hub_that_stays_by_its_word_is_followed_after_a_minute(pair: Pai
         pair.skew += MINUTE
         await pair.follows(generation)
         assert await pair.replicas() == 1
+
+
+async def test_a_link_that_falls_silent_is_as_one_that_breaks(pair: Pair) -> None:
+    """Nobody says that it is gone: connections stay, and new ones are made, and nothing comes."""
+    generation = await pair.assign(pair.server("digits"))
+    async with pair.operator() as uplink:
+        await pair.follows(generation)
+        await pair.cut(uplink, silently=True)
+        await _busy(pair, uplink)
+        pair.cable.mend()
+        newer = await pair.assign(pair.server("digits", replicas=6))
+        await pair.follows(newer)
 
 
 async def test_where_nothing_has_changed_the_hub_is_followed_at_once(pair: Pair) -> None:

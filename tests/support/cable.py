@@ -19,6 +19,8 @@ class Cable:
     def __init__(self, host: str, port: int) -> None:
         self._to = host, port
         self._whole = True
+        self._flows = asyncio.Event()
+        self._flows.set()
         self._ends: set[asyncio.StreamWriter] = set()
 
     def cut(self) -> None:
@@ -27,9 +29,14 @@ class Cable:
         for end in list(self._ends):
             end.transport.abort()
 
+    def silence(self) -> None:
+        """Let nothing through, and tell nobody: connections stay, and can be made."""
+        self._flows.clear()
+
     def mend(self) -> None:
-        """Let new connections through."""
+        """Let everything through."""
         self._whole = True
+        self._flows.set()
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
@@ -40,7 +47,7 @@ class Cable:
         ends = {writer, down}
         self._ends |= ends
         try:
-            ways = [asyncio.ensure_future(it) for it in (_forward(reader, down), _forward(up, writer))]
+            ways = [asyncio.ensure_future(it) for it in (self._forward(reader, down), self._forward(up, writer))]
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             for way in ways:
                 way.cancel()
@@ -49,12 +56,12 @@ class Cable:
                 end.transport.abort()
             self._ends -= ends
 
-
-async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(1 << 16):
+                await self._flows.wait()
+                writer.write(data)
+                await writer.drain()
 
 
 @asynccontextmanager

@@ -142,6 +142,8 @@ class Uplink:
         done = True
         selectors = _selectors(ours)
         for name, body in ours.items():
+            if self.link.client is None:
+                return True  # It went away meanwhile; whoever comes back begins anew.
             try:
                 done &= await self._follow_one(hub, body, selectors=selectors)
             except Exception:
