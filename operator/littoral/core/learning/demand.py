@@ -65,16 +65,19 @@ class Demand:
         *,
         now: float,
         arrived: Mapping[Pair, float] | None = None,
-        silent: Set[str] = frozenset(),
+        unheard: Set[str] = frozenset(),
+        gated: Set[ModelKey] = frozenset(),
     ) -> None:
         """Take one reading.
 
         Args:
             arrived: requests/s that gateways have counted.
             now: seconds since the epoch.
-            silent: sites that nobody hears of: nothing is learned of them, nor forgotten.
+            unheard: pools that are not heard of: nothing is learned of what they report, nor is it forgotten where
+                Models are.
+            gated: Models that gateways of those pools route.
         """
-        for pair, rate in self._rates(found, arrived or {}, silent).items():
+        for pair, rate in self._rates(found, arrived or {}, unheard, gated).items():
             before = self._read_at.get(pair)
             elapsed = _FIRST if before is None or not 0 <= now - before <= _LONGEST else now - before
             if elapsed < _SHORTEST:
@@ -145,7 +148,9 @@ class Demand:
             if site:
                 self._sites[pair[0]].add(site)
 
-    def _rates(self, found: Iterable[Report], arrived: Mapping[Pair, float], silent: Set[str]) -> dict[Pair, float]:
+    def _rates(
+        self, found: Iterable[Report], arrived: Mapping[Pair, float], unheard: Set[str], gated: Set[ModelKey]
+    ) -> dict[Pair, float]:
         """Requests per second of each pair, as gateways count them, else as servers do.
 
         What a gateway has counted at a site is all that arrives there: its servers' counters have what other sites sent
@@ -156,13 +161,16 @@ class Demand:
         to what arrives, or did; and from no site where nothing ever arrived at one. A site that gets servers for what
         was not its own soon shows so. Sites that nobody hears of are taken to serve themselves.
         """
-        gated = {key for key, _ in arrived}
+        gated = gated | {key for key, _ in arrived}
         near: dict[ModelKey, dict[str, float]] = defaultdict(dict)
         far: dict[ModelKey, float] = {}
         there: set[Pair] = set()
+        silent: set[str | None] = set()
+        heard: set[str | None] = set()
         for report in found:
             there.add((report.place.model, report.site))
-            if (rate := report.rate) is None:
+            (silent if report.place.pool in unheard else heard).add(report.site)
+            if report.place.pool in unheard or (rate := report.rate) is None:
                 continue
             key = report.place.model
             if (key, report.site) in arrived or (report.site is None and key in gated):
@@ -177,7 +185,7 @@ class Demand:
             gone = {
                 site: self._recent(key, site)
                 for site in self._sites.get(key, ())
-                if site not in here and site not in silent
+                if site not in here and site not in silent - heard
             }
             lately = sum(gone.values())
             weights = gone | here

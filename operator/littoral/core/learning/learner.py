@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from littoral.api.assignment import Assignment
-from littoral.api.nodepool import Tier
 from littoral.api.quantity import parse_quantity
 from littoral.core.learning.demand import Demand, Pair
 from littoral.core.learning.gateways import RoundTrips, Way, arrivals
@@ -65,17 +64,17 @@ class Learner:
         Args:
             now: seconds since the epoch. It may jump.
         """
-        found, heard = tuple(reports(assignments)), assignments
-        if world.unreachable:
-            heard = [it for it in assignments if it.spec.member not in world.unreachable]
-        now_found = found if heard is assignments else tuple(reports(heard))
-        self._demand.observe(now_found, now=now, arrived=arrivals(heard), silent=_silent(assignments, heard))
+        found = tuple(reports(assignments))
+        heard = [it for it in assignments if it.spec.member not in world.unreachable]
+        silent = [it for it in assignments if it.spec.member in world.unreachable]
+        unheard, gated = {it.name for it in silent}, {key for key, _ in arrivals(silent)}
+        self._demand.observe(found, now=now, arrived=arrivals(heard), unheard=unheard, gated=gated)
         self._round_trips.observe(heard, now=now)
         trips = self._round_trips.ask(world)
         world = world.measured(trips)
         self._speeds.observe(world, found, now=now)
         self._ages.observe(assignments, now=now)
-        self._failures.observe(now_found, now=now)
+        self._failures.observe((it for it in found if it.place.pool not in unheard), now=now)
         return Inputs(
             demand=self._demand.ask(world, found, now=now),
             rates=self._speeds.ask(world, found),
@@ -101,17 +100,6 @@ class Learner:
             part = saved.get(name)
             if isinstance(part, dict):
                 memory.load(part)
-
-
-def _silent(assignments: Sequence[Assignment], heard: Sequence[Assignment]) -> frozenset[str]:
-    """The sites of which nobody says anything."""
-    if heard is assignments:
-        return frozenset()
-    return frozenset(_sites(assignments) - _sites(heard))
-
-
-def _sites(assignments: Sequence[Assignment]) -> set[str]:
-    return {it.spec.site for it in assignments if it.spec.site is not None and it.spec.tier != Tier.CLOUD}
 
 
 def _memory(found: Sequence[Report]) -> dict[tuple[ModelKey, str], float]:

@@ -13,7 +13,7 @@ from littoral.core.learning import Inputs, Learner, LearnerTuning
 from littoral.core.planner import RateKey
 from littoral.core.world import ModelKey, World
 from tests.support.objects import model, pool, slo, variant
-from tests.support.sites import reporting, said
+from tests.support.sites import reporting, said, with_gateway
 
 DIGITS = ModelKey("shop", "digits")
 WORLD = World(models=(model(),), slos=(slo(),), pools=(pool(), pool("cloud", tier="cloud")))
@@ -164,6 +164,17 @@ def test_a_failure_that_is_repeated_by_nobody_does_not_last() -> None:
     learner.learn(world, [failed], now=0.0)
     assert not learner.learn(unheard(world), [failed], now=100.0).broken
     assert learner.learn(world, [failed], now=100.0).broken
+
+
+def test_a_gateway_that_nobody_hears_of_still_explains_what_comes_to_the_cloud() -> None:
+    """The cloud has no gateway: its servers count what the site's gateway sends there, which is the site's demand."""
+    there = of_member(with_gateway(SAID, digits={"arrived": "30"}))
+    cloud = reporting("cloud", said(measured={"rate": "10"}), tier="cloud")
+    learner = Learner()
+    for now in range(0, 300, 5):
+        before = learner.learn(WORLD, [there, cloud], now=now)
+    after = learner.learn(unheard(), [there, cloud], now=300)
+    assert after.demand.keys() == before.demand.keys() == {(DIGITS, "edge")}
 
 
 def test_what_comes_to_the_cloud_is_not_taken_for_a_silent_site_s() -> None:
