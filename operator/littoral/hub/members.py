@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from littoral.api.assignment import Assignment
@@ -21,22 +22,33 @@ _AT_ONCE: Final = 16
 
 
 def names_by_member(
-    assignments: Iterable[Assignment], *, announced: Mapping[str, str | None], unreadable: Collection[str] = ()
+    assignments: Iterable[Assignment],
+    *,
+    announced: Mapping[str, str | None],
+    unreadable: Collection[str] = (),
+    pools: Mapping[str, str | None] = MappingProxyType({}),
 ) -> dict[str, tuple[str, ...]]:
     """The names of each member's Assignments, sorted; nothing for a member that was invited and has none.
 
+    A member that is left out of the answer is to be left as it is.
+
     Args:
         announced: the names, with commas between, that each member that was invited was told last; None where none.
-        unreadable: Assignments that nobody can say whose they are. They are not gone: a member that was told of one
-            keeps it, since it would remove what is named no more.
+        unreadable: Assignments that cannot be read. They are not gone: a member would remove what is named no more.
+        pools: by pool, which bears its Assignment's name, the member that it is of; None for the hub's own cluster.
     """
-    found: dict[str, set[str]] = defaultdict(set)
+    found: dict[str, set[str]] = defaultdict(set, {member: set() for member in announced})
     for assignment in assignments:
         if assignment.spec.member:
             found[assignment.spec.member].add(assignment.name)
-    for member, names in announced.items():
-        found[member].update(set((names or "").split(",")).intersection(unreadable))
-    return {member: tuple(sorted(names)) for member, names in found.items()}
+    for name in unreadable:
+        if member := pools.get(name):
+            found[member].add(name)
+    # Whose these are, nobody can say. That a member was told of one is no proof: it may change its Lease itself, and
+    # must not get a right by that.
+    unknown = {name for name in unreadable if name not in pools}
+    frozen = {member for member, names in announced.items() if unknown.intersection((names or "").split(","))}
+    return {member: tuple(sorted(names)) for member, names in found.items() if member not in frozen}
 
 
 class Members:
@@ -58,19 +70,25 @@ class Members:
         """What must run beside the passes."""
         return self._leases
 
-    async def write(self, assignments: Iterable[Assignment], *, unreadable: Collection[str] = ()) -> bool:
+    async def write(
+        self,
+        assignments: Iterable[Assignment],
+        *,
+        unreadable: Collection[str] = (),
+        pools: Mapping[str, str | None] = MappingProxyType({}),
+    ) -> bool:
         """Give each member the rights to its Assignments, then tell it their names.
 
         The rights come first: a site that reads a name in its Lease may have that Assignment by then. Without the first
-        list of Leases nothing is done, since nobody knows who was invited. A member keeps what it was told of and is
-        `unreadable` now.
+        list of Leases nothing is done, since nobody knows who was invited. Of `unreadable` and `pools` see
+        `names_by_member`.
 
         Returns whether all of it got through; what did not is tried again.
         """
         if not self._leases.synced:
             return True
         announced = {member_of(name): names for (_, name), names in self._leases.items()}
-        wanted = names_by_member(assignments, announced=announced, unreadable=unreadable)
+        wanted = names_by_member(assignments, announced=announced, unreadable=unreadable, pools=pools)
         writes = (
             self._write(member, names, invited=member in announced, announced=announced.get(member))
             for member, names in wanted.items()

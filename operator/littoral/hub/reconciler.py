@@ -117,7 +117,8 @@ class Reconciler:
 
     async def _give(self, assignments: Sequence[Assignment]) -> bool:
         unreadable = {malformed.name for malformed in self._kinds.assignments.malformed()}
-        return await self._members.write(assignments, unreadable=unreadable)
+        pools = {pool.name: pool.spec.member for pool in self._kinds.pools.objects()}
+        return await self._members.write(assignments, unreadable=unreadable, pools=pools)
 
     @property
     def _is_deaf(self) -> bool:
