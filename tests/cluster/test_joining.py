@@ -181,6 +181,16 @@ def test_a_hub_out_of_reach_is_a_warning(clusters: Clusters) -> None:
     assert "warning: the hub https://127.0.0.1:9 cannot be reached from here" in joined.stderr
 
 
+def test_joining_elsewhere_says_what_it_replaces(clusters: Clusters) -> None:
+    first = clusters.run("join", clusters.invite(), "-n", clusters.site)
+    again = clusters.run("join", clusters.invite(), "-n", clusters.site)
+    assert (first.stderr, again.stderr) == ("", "")
+    elsewhere = clusters.run("invite", clusters.member, "-n", clusters.hub, "--server", "https://127.0.0.1:9").stdout
+    joined = clusters.run("join", "-", "-n", clusters.site, stdin=elsewhere)
+    assert joined.returncode == 0, joined.stderr
+    assert f"until now this site was member {clusters.member} of https://" in joined.stderr
+
+
 def test_an_authority_that_is_none_is_refused(clusters: Clusters, tmp_path: Path) -> None:
     other = tmp_path / "ca.crt"
     other.write_text("-----BEGIN CERTIFICATE-----\nTGl0dG9yYWw=\n-----END CERTIFICATE-----\n")

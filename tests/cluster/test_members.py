@@ -344,6 +344,36 @@ async def test_renewing_gives_a_new_token_that_works(hub: Hub) -> None:
     assert await hub.accepts(await hub.secret())
 
 
+async def test_a_renewal_that_fails_is_tried_again_and_ends_nothing(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = await joined(hub)
+    failures = [ApiError(status=500, reason="InternalError", message="no tokens today"), TimeoutError("no answer")]
+    request_token = hub_access.request_token
+
+    async def failing(*args: Any, **more: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await request_token(*args, **more)
+
+    monkeypatch.setattr(hub_access, "request_token", failing)
+
+    async def renewed() -> bool:
+        return (await hub.secret()).token != before.token
+
+    said: list[str] = []
+    access = HubAccess(
+        hub.admin,
+        namespace=hub.site,
+        member=hub.member,
+        pace=Pace(renew=0.0, look=0.2, retry_first=0.05),
+        on_change=lambda: said.append(access.problem),
+    )
+    async with running(access):
+        await _until(renewed, what="the token was renewed after all")
+        await _until(lambda: not access.problem, what="nothing is wrong any more")
+    assert any("answers 500: no tokens today" in problem for problem in said)
+    assert any("cannot be reached: no answer" in problem for problem in said)
+
+
 async def test_a_restart_does_not_renew_a_fresh_token(hub: Hub) -> None:
     before = await joined(hub)
     async with running(hub.access()) as access:

@@ -93,6 +93,7 @@ async def _join(client: Client, access: Access, credentials: Credentials, *, wai
         click.echo(f"{where} would be written: member {credentials.member} of {credentials.server} (dry run)")
         return
     try:
+        await _say_what_it_replaces(client, release, credentials)
         await client.apply(credentials.to_secret(namespace=release.namespace), manager=_MANAGER)
         click.echo(f"{where} written: member {credentials.member} of {credentials.server}")
         if not release.name:
@@ -163,6 +164,26 @@ async def _try(credentials: Credentials) -> None:
         click.echo(
             f"{style.warn('warning')}: the hub {credentials.server} cannot be reached from here: {said}. The operator "
             "tries by itself; if it cannot either, name another address in littoral invite --server",
+            err=True,
+        )
+
+
+async def _say_what_it_replaces(client: Client, release: Release, credentials: Credentials) -> None:
+    """A site that changes its hub drops what the other one has assigned, once the new one has spoken."""
+    from littoral.cluster.membership import HUB_SECRET, Credentials, InvalidCredentials
+    from littoral.cluster.resources import SECRETS
+
+    body = await client.get(SECRETS, namespace=release.namespace, name=HUB_SECRET)
+    if body is None:
+        return
+    try:
+        before = Credentials.from_secret(body)
+    except InvalidCredentials:
+        return
+    if (before.server, before.member) != (credentials.server, credentials.member):
+        click.echo(
+            f"{style.warn('warning')}: until now this site was member {before.member} of {before.server}; if that is "
+            "another hub, what it has assigned ends when the new one has said what is to run",
             err=True,
         )
 
