@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from littoral.cluster.invitation import member_role
+from littoral.cluster.invitation import invitation, member_role
 from tests.cluster.api_server import ApiServer, Object, wait_until
 from tests.unit.chart.chart import CHART, helm, render
 
@@ -183,6 +183,44 @@ def test_the_hub_changes_no_other_role(installed: Installed, member: str) -> Non
     assert "is not the hub's" in installed.operator.apply(_role(f"{installed.namespace}-hub"), "--dry-run=server")
     bind = ["create", "clusterrolebinding", other, f"--clusterrole={other}", "--user=somebody"]
     assert "forbidden" in installed.operator.run(*bind, "--dry-run=server").stderr
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": {"littoral.dev/member": "another"}},
+        {"labels": {"more": "x"}},
+        {"annotations": {"littoral.dev/assignments": "another"}},
+        {"finalizers": ["example.com/stay"]},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_member_writes_its_heartbeat_and_nothing_else_into_its_lease(
+    installed: Installed, member: str, change: Object
+) -> None:
+    bodies = invitation(member, namespace=installed.namespace)
+    for body in bodies:
+        assert not installed.admin.apply(body)
+    name = f"littoral-member-{member}"
+    as_member = Kubectl(
+        installed.admin.program,
+        installed.admin.kubeconfig,
+        user=f"system:serviceaccount:{installed.namespace}:{name}",
+    )
+
+    def patch(body: Object) -> str:
+        where = (f"--namespace={installed.namespace}", "--type=merge", f"--patch={json.dumps(body)}")
+        done = as_member.run("patch", "lease", name, *where)
+        return done.stderr if done.returncode else ""
+
+    wait_until(lambda: not patch({"spec": {"holderIdentity": "site"}}), what="the member may say that it lives")
+    wait_until(
+        lambda: "writes the spec of its Lease, and nothing else" in patch({"metadata": change}),
+        what="the policy for the members' Leases is in force",
+    )
+    assert not patch({"spec": {"renewTime": "2026-11-28T12:00:00.000000Z"}})
+    for body in bodies:
+        installed.admin.run("delete", body["kind"], body["metadata"]["name"], f"--namespace={installed.namespace}")
 
 
 def test_the_policy_is_for_the_operator_alone(installed: Installed, shop: str) -> None:

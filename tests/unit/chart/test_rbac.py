@@ -100,9 +100,9 @@ def test_without_the_policy_that_limits_them_the_hub_writes_no_roles() -> None:
 @pytest.mark.parametrize(
     ("roles", "policies"),
     [
-        (["hub"], {"littoral-member-roles"}),
+        (["hub"], {"littoral-member-roles", "littoral-member-leases"}),
         (["site"], {"littoral-own-objects"}),
-        (["hub", "site"], {"littoral-member-roles", "littoral-own-objects"}),
+        (["hub", "site"], {"littoral-member-roles", "littoral-member-leases", "littoral-own-objects"}),
     ],
 )
 def test_each_role_is_held_to_its_own_objects(roles: list[str], policies: set[str]) -> None:
