@@ -39,7 +39,7 @@ class EventRecorder:
             "type": kind,
             "reason": reason,
             "action": action,
-            "note": note if len(note) <= _NOTE_MOST else note[: _NOTE_MOST - 3] + "...",
+            "note": _cut(note),
             "regarding": {
                 "apiVersion": regarding["apiVersion"],
                 "kind": regarding["kind"],
@@ -52,3 +52,9 @@ class EventRecorder:
             await self._client.create(EVENTS, body, namespace=namespace)
         except (ApiError, *UNREACHABLE) as error:
             logger.warning("event %s about %s/%s was lost: %r", reason, regarding["kind"], metadata["name"], error)
+
+
+def _cut(note: str) -> str:
+    """The note, cut where it has to end: the API server counts bytes."""
+    encoded = note.encode()
+    return note if len(encoded) <= _NOTE_MOST else encoded[: _NOTE_MOST - 3].decode(errors="ignore") + "..."
