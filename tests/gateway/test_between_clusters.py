@@ -228,6 +228,23 @@ def _uses(processes: Processes, credentials: Credentials) -> bool:
     return False
 
 
+async def test_a_model_is_known_there_by_whatever_name_it_is_asked_for_here(
+    pair: Pair, servers: Servers, authorities: Authorities, tmp_path: Path
+) -> None:
+    mount(signed(gateway_keys.create("edge"), EDGE, authorities), tmp_path / "edge-secret")
+    mount(signed(gateway_keys.create("cloud"), CLOUD, authorities), tmp_path / "cloud-secret")
+    await pair.cloud.apply(pair.cloud.route(servers[1]))
+    # As clients ask that use the Service's address.
+    here = "198.51.100.7"
+    await pair.site.apply(pair.site.route(next=(pair.way(),), hosts=(here,)))
+    await pair.up()
+    assert (await pair.site.infer(host=here)).server == "b"
+    assert (await pair.site.infer(host=f"{pair.site.host}.svc.cluster.local:8000")).server == "b"
+    assert (await pair.cloud.infer(host=here)).status == 404
+    async with pair.site.grpc(host=here) as client:
+        assert (await client.ModelInfer(INFER)).id == "b"
+
+
 async def test_what_streams_is_answered_by_the_other_cluster(
     pair: Pair, servers: Servers, authorities: Authorities, tmp_path: Path
 ) -> None:

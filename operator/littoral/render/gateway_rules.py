@@ -115,6 +115,8 @@ def request_rules(*, hosts_map: str, routes_map: str, known_map: str, site: str)
         f"http-request sc-inc-gpc({LOCAL},0) if is_inference !is_hop to_local",
         f"http-request sc-inc-gpc({SPILLED},0) if is_inference !is_hop !to_local",
         f"http-request set-header {HOP_HEADER} {site} if !to_local",
+        # Another gateway does not know the names and the addresses under which the Model is asked for here.
+        "http-request set-header host %[var(txn.model)] if !to_local",
         "use_backend %[var(txn.local)] if to_local",
         "use_backend %[var(txn.next)]",
         *_measuring(),
