@@ -64,7 +64,7 @@ def main(requests: int, seconds: float, turns: int) -> None:
         with (
             serve(installation, repository=folder / "models", log=folder / "triton.log") as triton,
             _loaded(triton),
-            _gateway(folder, triton) as gateway,
+            running_gateway(folder, _config(triton)) as gateway,
         ):
             rows: list[tuple[str, str]] = []
             for name, connect, straight in (
@@ -190,7 +190,14 @@ def _grpc(port: int, *, network: str = "idle") -> Ask:
     return ask
 
 
-class _Gateway:
+class Gateway:
+    """HAProxy and its agent.
+
+    Attributes:
+        port: where requests are taken.
+        agent, haproxy: process ids.
+    """
+
     def __init__(self, *, port: int, agent: int, haproxy: Sequence[int]) -> None:
         self.port, self.agent, self.haproxy = port, agent, haproxy
 
@@ -203,12 +210,16 @@ class _Gateway:
         return ticks / os.sysconf("SC_CLK_TCK")
 
 
-@contextmanager
-def _gateway(folder: Path, triton: TritonServer) -> Iterator[_Gateway]:
-    port, report = _free_port(), _free_port()
+def _config(triton: TritonServer) -> GatewayConfig:
     server = Upstream(name="triton", address="127.0.0.1", http_port=triton.http_port, grpc_port=triton.grpc_port)
     routes = tuple(ModelRoute(namespace="bench", name=name, servers=(server,), limit=1000) for name in _NETWORKS)
-    config = GatewayConfig(revision="bench", models=routes)
+    return GatewayConfig(revision="bench", models=routes)
+
+
+@contextmanager
+def running_gateway(folder: Path, config: GatewayConfig) -> Iterator[Gateway]:
+    """Run a gateway in `folder` until the block ends."""
+    port, report = _free_port(), _free_port()
     (folder / "gateway.json").write_text(json.dumps(config.dump()))
     run = folder / "run"
     with ExitStack() as stack:
@@ -222,7 +233,7 @@ def _gateway(folder: Path, triton: TritonServer) -> Iterator[_Gateway]:
         )
         _wait(lambda: _connects(port))
         children = Path(f"/proc/{haproxy}/task/{haproxy}/children").read_text().split()
-        yield _Gateway(port=port, agent=agent, haproxy=[haproxy, *map(int, children)])
+        yield Gateway(port=port, agent=agent, haproxy=[haproxy, *map(int, children)])
 
 
 def _start(stack: ExitStack, command: list[str], **env: str) -> int:

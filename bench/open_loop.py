@@ -4,7 +4,7 @@
 
 Reads the seconds at which requests are due, one on each line, and after each answer writes a line of JSON: when it was
 due, how long it took from then on, and what went wrong, if anything. A request opens a connection of its own, so that
-the Service picks a Pod anew. Only addresses that a lab may have are spoken to.
+the Service picks a Pod anew. Only addresses that a lab may have, and this machine's own, are spoken to.
 """
 
 from __future__ import annotations
@@ -81,13 +81,14 @@ class Load:
 
 
 @contextmanager
-def open_loop(url: str, due: Sequence[float]) -> Iterator[Load]:
+def open_loop(url: str, due: Sequence[float], *, host: str = "") -> Iterator[Load]:
     """Send requests from another process while the block runs; what is not due by its end is not sent.
 
     Args:
         due: seconds after the beginning, ascending.
+        host: host name to ask for, where it is not the one in the URL.
     """
-    command = [sys.executable, "-m", "bench.open_loop", "--url", url]
+    command = [sys.executable, "-m", "bench.open_loop", "--url", url, "--host", host]
     with subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -110,8 +111,9 @@ def _collect(load: Load) -> None:
         load.outcomes.append(Outcome(*json.loads(line)))
 
 
-async def _run(url: str, due: Sequence[float]) -> None:
+async def _run(url: str, due: Sequence[float], *, host: str) -> None:
     body, headers = request()
+    headers |= {"Host": host} if host else {}
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=_PATIENCE)) as session:
         # The clock is that of all processes of the machine.
@@ -142,15 +144,16 @@ async def _run(url: str, due: Sequence[float]) -> None:
 
 @click.command()
 @click.option("--url", required=True, help="Where a Model's `infer` is.")
-def main(*, url: str) -> None:
+@click.option("--host", default="", help="Host name to ask for; empty: that of the URL.")
+def main(*, url: str, host: str) -> None:
     """Send requests when they are due."""
-    host = urlsplit(url).hostname or ""
-    if ipaddress.ip_address(host) not in _LAB:
-        raise click.UsageError(f"{host} is no address of a lab")
+    address = ipaddress.ip_address(urlsplit(url).hostname or "")
+    if address not in _LAB and not address.is_loopback:
+        raise click.UsageError(f"{address} is no address of a lab or of this machine")
     due = [float(line) for line in sys.stdin]
     if len(due) > MOST:
         raise click.UsageError(f"{len(due)} requests are more than {MOST}")
-    asyncio.run(_run(url, due))
+    asyncio.run(_run(url, due, host=host))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ from littoral.api.meta import Count, DnsLabel, HostPort, Message, ObjectName, Po
 from littoral.api.quantity import Decimal, Duration, PositiveDuration
 from littoral.api.rules import ListMap, Rule
 
+LIMIT_MOST = 1_000_000
+"""Requests that a replica may have, by the API."""
+
 Pem = Annotated[str, Field(min_length=1, max_length=32768, pattern=r"^-----BEGIN ")]
 
 
@@ -64,6 +67,9 @@ class Route(ApiModel):
     """Requests per second that one replica here answers when it is full; absent while nothing is known."""
     budget: PositiveDuration | None = None
     """Time that a request may take from the gateway to the answer; absent without a LatencySLO."""
+    limit: int | None = Field(default=None, ge=1, le=LIMIT_MOST, json_schema_extra={"format": "int32"})
+    """Requests that one replica here may have, so that the last of them is answered within the budget; absent while
+    too little is known of its batches: then it is rate x budget."""
     next: Annotated[tuple[RouteTarget, ...], Field(max_length=64), ListMap("pool")] = ()
     """Other pools that serve the Model, for what does not fit here."""
 

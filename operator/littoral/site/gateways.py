@@ -101,6 +101,7 @@ def gateway_config(assignment: Assignment, *, places: Places, gateways: Gateways
                 server_set=sets.get(key),
                 rate=_share(route.rate, replicas=replicas),
                 budget=route.budget,
+                limit=None if route.limit is None else max(1, route.limit // replicas),
                 next=_next(route, pool=assignment.name, places=places),
             )
         )

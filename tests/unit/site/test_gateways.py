@@ -159,9 +159,14 @@ def test_only_what_members_come_to_is_exposed(spec: dict[str, Any], secret: bool
     assert {it.name for it in children if it.kind == "Service" and it.namespace == "littoral-system"} == services
 
 
+@pytest.mark.parametrize("given", [{}, {"limit": 20}], ids=["by Little's law", "given"])
 @pytest.mark.parametrize(("replicas", "limit"), [(1, 20), (2, 10), (3, 6), (16, 1)])
-def test_each_pod_of_a_gateway_has_its_part_of_what_a_server_answers(replicas: int, limit: int) -> None:
-    edge = pool("edge", route(rate="200", budget="100ms", priority=7, overflow="Never"), servers=[server("digits")])
+def test_each_pod_of_a_gateway_has_its_part_of_what_a_server_answers(
+    replicas: int, limit: int, given: dict[str, int]
+) -> None:
+    rate = "500" if given else "200"
+    routed = route(rate=rate, budget="100ms", priority=7, overflow="Never", **given)
+    edge = pool("edge", routed, servers=[server("digits")])
     settings = GatewaySettings(haproxy_image="x", agent_image="x", replicas=replicas)
     model = only(config(edge, settings=settings))
     assert model.limit_per_server == limit

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from littoral.api.latencyslo import Overflow
-from littoral.api.quantity import format_decimal, format_duration, parse_decimal
-from littoral.api.routes import RemoteGateway, Route, RouteTarget, gateway_tls_name
+from littoral.api.quantity import format_decimal, format_duration, parse_decimal, parse_duration
+from littoral.api.routes import LIMIT_MOST, RemoteGateway, Route, RouteTarget, gateway_tls_name
+from littoral.core.capacity.batching import most_outstanding
 from littoral.core.plan import Flow
 from littoral.core.planner.assignments import Placed
 from littoral.core.planner.demands import barred
@@ -150,8 +151,9 @@ class _Router:
         rate, budget = self._rate(model, pool, here, before=before), _budget(model, pool)
         if rate is None or budget is None:
             rate = budget = None
+        limit = None if budget is None else self._limit(model, pool, here, budget=budget, before=before)
         gateways = tuple(self._gateway(pool, name) for name, _ in targets)
-        content = (model.key, model.priority, stays, rate, budget, targets, gateways)
+        content = (model.key, model.priority, stays, rate, budget, limit, targets, gateways)
         if content not in self._made:
             self._made[content] = Route(
                 namespace=model.key.namespace,
@@ -160,6 +162,7 @@ class _Router:
                 overflow=Overflow.NEVER if stays else Overflow.ALLOW,
                 rate=rate,
                 budget=budget,
+                limit=limit,
                 next=tuple(
                     RouteTarget(pool=name, weight=weight, gateway=gateway)
                     for (name, weight), gateway in zip(targets, gateways, strict=True)
@@ -198,6 +201,25 @@ class _Router:
             if abs(rate - kept) <= _SAME_RATE * kept:
                 return before.rate
         return format_decimal(max(float(f"{rate:.2g}"), 1e-6))
+
+    def _limit(
+        self, model: ModelFacts, pool: PoolFacts, here: Sequence[_Seat], *, budget: str, before: Route | None
+    ) -> int | None:
+        """Requests that a replica may have: of the variant that can have the fewest, where a pool has several."""
+        limits = []
+        for seat in here:
+            speed = self._problem.speed(model.key, seat.variant.name, seat.variant.accelerator, pool.name)
+            service = None if speed is None else speed.service
+            if service is None:
+                return None
+            within = min(parse_duration(budget), service.budget)
+            limits.append(most_outstanding(service.batch_time, max_batch=service.max_batch, budget=within))
+        limit = min(limits, default=None)
+        if limit is None:
+            return None
+        limit = min(limit, LIMIT_MOST)
+        kept = before.limit if before is not None else None
+        return kept if kept is not None and abs(limit - kept) <= max(1, _SAME_RATE * kept) else limit
 
     def _next(
         self, model: ModelFacts, pool: PoolFacts, *, trips: Mapping[str, float], before: Route | None

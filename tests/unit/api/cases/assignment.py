@@ -67,6 +67,9 @@ for decimal in (f"{ROUTES}[0].rate", f"{ROUTES}[0].next[0].weight"):
     accepts(decimal, "0.5", "12")
     refuses(decimal, "many", "", says="should match")
     refuses(decimal, "1" * 33, says="Too long")
+accepts(f"{ROUTES}[0].limit", 1, 1_000_000)
+refuses(f"{ROUTES}[0].limit", 0, says="should be greater than or equal to 1")
+refuses(f"{ROUTES}[0].limit", 1_000_001, says="should be less than or equal to 1000000")
 for lone in ("rate", "budget"):
     refuses(f"{ROUTES}[0].{lone}", ABSENT, says="rate and budget are given together", at=f"{ROUTES}[0]")
 NEXT = f"{ROUTES}[0].next"

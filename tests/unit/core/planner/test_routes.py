@@ -11,8 +11,9 @@ import pytest
 from littoral.api.assignment import Assignment
 from littoral.api.latencyslo import Overflow
 from littoral.api.routes import Route
+from littoral.core.capacity import BatchTime
 from littoral.core.plan import Plan
-from littoral.core.planner import Memo, RateKey, Speed, Tuning, build_problem, plan
+from littoral.core.planner import Memo, RateKey, Service, Speed, Tuning, build_problem, plan
 from littoral.core.world import ModelKey, World
 from tests.support.objects import model, node, pool, slo, variant
 
@@ -94,6 +95,25 @@ def test_rate_and_budget_are_given_together_or_not_at_all(speed: Speed | None, s
     found = route(decide(world(slos=slos), speed=speed, demand={(DIGITS, "here"): 5.0}), "here")
     assert found is not None
     assert (found.rate, found.budget) == (None, None)
+
+
+def test_what_is_known_of_its_batches_says_how_many_requests_a_replica_may_have() -> None:
+    service = Service(batch_time=BatchTime(base=0.006, per_item=0.002), max_batch=8, percentile=99.0, budget=0.05)
+    there, asked = world(slos=[slo(latency="31ms")]), {(DIGITS, "here"): 50.0}
+    decided = decide(there, speed=FAST._replace(service=service), demand=asked)
+    found = route(decided, "here")
+    assert found is not None
+    assert (found.rate, found.budget, found.limit) == ("160", "31ms", 9)
+    # What was measured leaves less than the SLO asks for.
+    tight = FAST._replace(service=replace(service, budget=0.0201))
+    found = route(decide(there, speed=tight, demand=asked), "here")
+    assert found is not None
+    assert (found.budget, found.limit) == ("31ms", 4)
+    # One more or less is not worth a change.
+    near = FAST._replace(service=replace(service, budget=0.0299))
+    found = route(decide(there, speed=near, demand=asked, assignments=applied(decided)), "here")
+    assert found is not None
+    assert found.limit == 9
 
 
 def test_where_a_model_is_not_it_has_its_ways_alone() -> None:
