@@ -6,6 +6,7 @@ What the hub assigns is Ready at once, and measured to be asked as often as one 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -165,6 +166,8 @@ class PretendedSite:
 
 
 def _status(assignment: Assignment, *, rate: float) -> Object:
+    # What is asked of a Model is shared by its servers.
+    shares = Counter((server.namespace, model.name) for server in assignment.spec.servers for model in server.models)
     servers = [
         {
             "name": server.name,
@@ -178,7 +181,7 @@ def _status(assignment: Assignment, *, rate: float) -> Object:
                     "digest": model.artifact.digest,
                     "state": "Ready",
                     "readyReplicas": server.replicas,
-                    "measured": {"rate": format_decimal(rate)},
+                    "measured": {"rate": format_decimal(rate / shares[server.namespace, model.name])},
                 }
                 for model in server.models
             ],

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,30 +103,31 @@ class Bench:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"^VmRSS:\s+(\d+)", status, re.MULTILINE)[1]) / 1024  # type: ignore[index]
 
-    async def during(self, what: str, work: Callable[[], Any]) -> float:
-        """Add a line for what happens while something is awaited; returns its seconds."""
+    async def during(self, what: str, work: Callable[[], Any]) -> None:
+        """Add a line for what happens while something is awaited; what that says is added to its name."""
         before = await asyncio.to_thread(self.read)
         began = time.monotonic()
-        await work()
+        said = await work()
         took = time.monotonic() - began
         after = await asyncio.to_thread(self.read)
         span = after.at - before.at
         spent = after.requests - before.requests
-        writes = Counter({key: count for key, count in spent.items() if key[0] in _WRITES})
+        writes: Counter[str] = Counter()
+        for (verb, resource), count in spent.items():
+            writes[resource] += count if verb in _WRITES else 0
         self.rows.append(
             Row(
-                what=what,
+                what=f"{what}{said or ''}",
                 seconds=took,
                 operator=(after.operator - before.operator) / span,
                 sites=(after.sites - before.sites) / span,
                 resident=self.resident(),
                 writes=writes.total() / span,
                 reads=(spent.total() - writes.total()) / span,
-                most=", ".join(f"{resource} {count / span:.1f}" for (_, resource), count in writes.most_common(3)),
+                most=", ".join(f"{resource} {count / span:.1f}" for resource, count in writes.most_common(3)),
             )
         )
         print(self.rows[-1], file=sys.stderr)
-        return took
 
     async def until(self, holds: Callable[[], Any], *, what: str) -> None:
         """Wait for something."""
@@ -147,9 +149,11 @@ class Bench:
     async def ready(self, models: int) -> bool:
         """Whether every Model is Ready at every site, as the hub knows."""
         found, _ = await self.hub.list(MODELS, namespace=_TENANT)
-        everywhere = f"{len(self.sites)}/{len(self.sites)}"
+        pools = {site.member for site in self.sites}
         return len(found) == models and all(
-            _condition(model, "Ready") == "True" and model["status"].get("placed") == everywhere for model in found
+            _condition(model, "Ready") == "True"
+            and {it["pool"] for it in model["status"]["placements"] if it["state"] == "Ready"} == pools
+            for model in found
         )
 
     async def load(self, *, every: float, seconds: float) -> None:
@@ -177,6 +181,8 @@ def main(**options: Any) -> None:
 
 
 async def _measure(*, lab: str, sites: int, models: int, rest: float, load: float, every: float) -> str:
+    # A site plans one plan at a time, and so its solver is used by one thread; here all sites are in one process.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
     cluster = connect_lab(lab)
     names = [f"store-{number:02}" for number in range(1, sites + 1)]
     _prepare(cluster)
@@ -192,17 +198,19 @@ async def _measure(*, lab: str, sites: int, models: int, rest: float, load: floa
         await bench.during("the hub's operator starts", lambda: asyncio.sleep(10))
         await bench.during(f"{sites} sites are invited and join, until every NodePool is Ready", lambda: _join(bench))
         await bench.during(f"{sites} sites, no Model, at rest", lambda: asyncio.sleep(rest))
-        body = _models(models)
-        await bench.during(f"{models} Models applied, until every site has each", lambda: _place(bench, body))
-        await bench.during("... until the hub has each Ready everywhere", lambda: _until_ready(bench, models))
+        body = _models(models, sites=sites)
+        await bench.during(
+            f"{models} Models applied, until the hub has each Ready everywhere", lambda: _place(bench, body)
+        )
         await asyncio.sleep(15)
         await bench.during(f"{sites} sites with {models} Models, at rest", lambda: asyncio.sleep(rest))
         await bench.during(
             f"every site reports another load each {every:g} s", lambda: bench.load(every=every, seconds=load)
         )
         await bench.during("all links cut, until every NodePool is Unknown", lambda: _cut(bench))
-        await bench.during("all links mended, until every NodePool is Ready", lambda: _mend(bench))
-        await bench.during("... until the hub has each Model Ready everywhere", lambda: _until_ready(bench, models))
+        await bench.during(
+            "all links mended, until the hub has each Model Ready everywhere", lambda: _mend(bench, models)
+        )
         await bench.during("the minute after", lambda: asyncio.sleep(60))
         failed = [task for task in running if task.done()]
     return _table(bench.rows, sites=sites, models=models, failed=len(failed))
@@ -223,13 +231,14 @@ def _authority(cluster: Cluster) -> str:
     return base64.b64decode(known["certificate-authority-data"]).decode()
 
 
-async def _place(bench: Bench, body: list[Object]) -> None:
+async def _place(bench: Bench, body: list[Object]) -> str:
+    models = len(body) // 2
     await asyncio.to_thread(bench.cluster.apply, body)
-    await bench.until(lambda: bench.placed(len(body) // 2), what="every site has every Model")
-
-
-async def _until_ready(bench: Bench, models: int) -> None:
+    began = time.monotonic()
+    await bench.until(lambda: bench.placed(models), what="every site has every Model")
+    placed = time.monotonic() - began
     await bench.until(lambda: bench.ready(models), what="every Model is Ready everywhere")
+    return f"; every site has each after {placed:.1f} s"
 
 
 async def _cut(bench: Bench) -> None:
@@ -238,10 +247,14 @@ async def _cut(bench: Bench) -> None:
     await bench.until(lambda: bench.pools("Unknown"), what="every NodePool is Unknown")
 
 
-async def _mend(bench: Bench) -> None:
+async def _mend(bench: Bench, models: int) -> str:
+    began = time.monotonic()
     for line in bench.lines:
         line.mend()
     await bench.until(lambda: bench.pools("True"), what="every NodePool is Ready again")
+    heard = time.monotonic() - began
+    await bench.until(lambda: bench.ready(models), what="every Model is Ready everywhere")
+    return f"; every NodePool is after {heard:.1f} s"
 
 
 def _prepare(cluster: Cluster) -> None:
@@ -284,7 +297,7 @@ def _pool(name: str) -> Object:
     return {"apiVersion": _API, "kind": "NodePool", "metadata": {"name": name}, "spec": spec}
 
 
-def _models(count: int) -> list[Object]:
+def _models(count: int, *, sites: int) -> list[Object]:
     """Models that each site is to be ready for, each with its LatencySLO."""
     variant = {
         "name": "onnx-cpu",
@@ -305,7 +318,8 @@ def _models(count: int) -> list[Object]:
             "demand": {"floor": "2"},
         }
         bodies.append({"apiVersion": _API, "kind": "LatencySLO", "metadata": metadata, "spec": slo})
-        bodies.append({"apiVersion": _API, "kind": "Model", "metadata": metadata, "spec": {"variants": [variant]}})
+        spec = {"variants": [variant], "scaling": {"maxReplicas": 4 * sites}}
+        bodies.append({"apiVersion": _API, "kind": "Model", "metadata": metadata, "spec": spec})
     return bodies
 
 
