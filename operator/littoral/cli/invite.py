@@ -17,7 +17,7 @@ from littoral.cli.options import EndsWithOne, document, release_options
 
 if TYPE_CHECKING:
     from littoral.cli.access import Access
-    from littoral.cluster.client import Client
+    from littoral.cluster.client import ApiError, Client
     from littoral.cluster.inviting import Invitation
 
 _DAY: Final = 86400.0
@@ -219,6 +219,7 @@ async def _try(made: Invitation) -> None:
 
 def _printed(made: Invitation, *, output: str) -> str:
     from littoral.cli.times import local
+    from littoral.core.world import rfc3339
 
     it = made.credentials
     if output != "token":
@@ -226,7 +227,7 @@ def _printed(made: Invitation, *, output: str) -> str:
             "member": it.member,
             "server": it.server,
             "namespace": it.namespace,
-            "expires": made.expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "expires": rfc3339(made.expires),
             "token": it.encode(),
         }
         return document(body, output=output)
@@ -247,20 +248,19 @@ def _what_to_do(member: str, *, until: str, soon: bool) -> str:
     )
 
 
-def _refused(error: Exception, *, namespace: str) -> Failure:
-    status = getattr(error, "status", 0)
-    if status == 403:
+def _refused(error: ApiError, *, namespace: str) -> Failure:
+    if error.status == 403:
         return Failure(f"{error}: ask a cluster administrator of the hub to do this")
-    if status == 404:
+    if error.status == 404:
         return Failure(
             f"{error}: is Littoral's hub in namespace {namespace} of this cluster? Else use -n and --context"
         )
-    if status == 401:
+    if error.status == 401:
         return Failure(
             "the API server does not accept these credentials: log in again, or choose others with --context or "
             "--kubeconfig"
         )
-    return Failure(f"the API server answered {status}: {error}: try again")
+    return Failure(f"the API server answered {error.status}: {error}: try again")
 
 
 def _warn(message: str) -> None:

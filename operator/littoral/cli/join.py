@@ -18,7 +18,7 @@ from littoral.cli.options import EndsWithOne, document, release_options
 if TYPE_CHECKING:
     from littoral.cli.access import Access
     from littoral.cli.releases import Release
-    from littoral.cluster.client import Client
+    from littoral.cluster.client import ApiError, Client
     from littoral.cluster.membership import Credentials
 
 _REACH: Final = 5.0  # Seconds that the check of the hub may take.
@@ -211,13 +211,12 @@ async def _wait(client: Client, release: Release, credentials: Credentials, *, s
         await asyncio.sleep(_POLL)
 
 
-def _refused(error: Exception, *, namespace: str) -> Failure:
-    status = getattr(error, "status", 0)
-    if status == 403:
+def _refused(error: ApiError, *, namespace: str) -> Failure:
+    if error.status == 403:
         return Failure(f"{error}: ask somebody who may write Secrets in namespace {namespace} of this cluster")
-    if status == 404:
+    if error.status == 404:
         return Failure(
             f"there is no namespace {namespace}: install Littoral there first (helm install --create-namespace), or "
             "name its namespace with -n"
         )
-    return Failure(f"the API server answered {status}: {error}: try again")
+    return Failure(f"the API server answered {error.status}: {error}: try again")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from littoral.cluster.client import UNREACHABLE, ApiError, Client, Object
+from littoral.cluster.micro_time import micro_time
 from littoral.cluster.resources import EVENTS
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class EventRecorder:
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.kind,
             "metadata": {"namespace": namespace, "generateName": f"{metadata['name'][:200]}-"},
-            "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "eventTime": micro_time(datetime.now(UTC)),
             "reportingController": self._component,
             "reportingInstance": self._instance,
             "type": kind,

@@ -15,7 +15,6 @@ Every write carries the resourceVersion that was read: neither a renewal nor ano
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import random
 import time
@@ -29,6 +28,7 @@ from littoral.cluster.hub_tokens import Grant, end_invitation, is_invited, reque
 from littoral.cluster.informer import Informer
 from littoral.cluster.membership import HUB_SECRET, Credentials, InvalidCredentials, lifetime_of
 from littoral.cluster.resources import SECRETS
+from littoral.cluster.secrets import encoded
 
 logger = logging.getLogger(__name__)
 
@@ -141,10 +141,10 @@ class HubAccess:
             if wanted.secret:
                 await self._exchange(wanted, body)
             else:
-                await self._use(wanted)
+                hub = await self._use(wanted)
                 if time.monotonic() >= self._renew_at:
-                    await self._renew(wanted, body)
-                elif not await self._look(wanted):
+                    await self._renew(hub, wanted, body)
+                elif not await is_invited(hub, wanted):
                     return self._tell(_refused(server, self.member, why="keeps no Lease of it"))
         except InvalidCredentials as error:
             return self._tell(f"Secret {HUB_SECRET} cannot be used: {error}; run littoral join again")
@@ -164,7 +164,7 @@ class HubAccess:
         """Make an invitation a membership. What serves the site by now goes on until the new token is written down."""
         async with _connected(wanted) as invited:
             try:
-                grant = await request_token(invited, wanted)
+                grant = await request_token(invited, wanted.member, namespace=wanted.namespace)
             except ApiError as error:
                 if error.status == 401:
                     await self._raise_if_changed(body)
@@ -177,36 +177,32 @@ class HubAccess:
         await self._use(joined, fresh=grant)
         logger.info("joined the hub %s as member %s", joined.server, joined.member)
 
-    async def _renew(self, used: Credentials, body: Object) -> None:
-        assert self._hub is not None
-        grant = await request_token(self._hub, used)
+    async def _renew(self, hub: Client, used: Credentials, body: Object) -> None:
+        grant = await request_token(hub, used.member, namespace=used.namespace)
         await self._write(body, {"token": grant.token})
         await self._use(used.with_token(grant.token), fresh=grant)
         logger.info("renewed the token for the hub %s", used.server)
 
-    async def _look(self, used: Credentials) -> bool:
-        assert self._hub is not None
-        return await is_invited(self._hub, used)
-
-    async def _use(self, wanted: Credentials, *, fresh: Grant | None = None) -> None:
+    async def _use(self, wanted: Credentials, *, fresh: Grant | None = None) -> Client:
         """Let `client` go by these credentials, and fix when to renew them."""
-        before = self._used
-        if wanted == before:
-            return
+        hub, before = self._hub, self._used
+        if hub is not None and wanted == before:
+            return hub
         try:
-            if self._hub is None:
-                self._hub = Client.at(wanted.server, ca=wanted.ca, token=wanted.token)
+            if hub is None:
+                hub = Client.at(wanted.server, ca=wanted.ca, token=wanted.token)
             elif before is not None and (before.server, before.ca) == (wanted.server, wanted.ca):
-                self._hub.use_token(wanted.token)
+                hub.use_token(wanted.token)
             else:
-                await self._hub.redirect(wanted.server, ca=wanted.ca, token=wanted.token)
+                await hub.redirect(wanted.server, ca=wanted.ca, token=wanted.token)
         except ValueError as error:
             raise InvalidCredentials(str(error)) from error
-        self._used = wanted
+        self._hub, self._used = hub, wanted
         if before is None:
             logger.info("the hub is %s, and this is its member %s", wanted.server, wanted.member)
         self._renew_at = time.monotonic() + self._life_left(wanted, fresh=fresh, first=before is None)
         self._on_change()
+        return hub
 
     def _life_left(self, wanted: Credentials, *, fresh: Grant | None, first: bool) -> float:
         """Seconds until the renewal.
@@ -233,13 +229,10 @@ class HubAccess:
 
     async def _write(self, body: Object, data: dict[str, str | None]) -> Object:
         """Change the Secret as it was read."""
-        encoded = {
-            key: None if value is None else base64.b64encode(value.encode()).decode() for key, value in data.items()
-        }
         try:
             return await self._local.patch(
                 SECRETS,
-                {"metadata": {"resourceVersion": body["metadata"]["resourceVersion"]}, "data": encoded},
+                {"metadata": {"resourceVersion": body["metadata"]["resourceVersion"]}, "data": encoded(data)},
                 namespace=self._local_namespace,
                 name=HUB_SECRET,
                 manager=_MANAGER,

@@ -1,4 +1,4 @@
-"""What a member asks of its hub about its own token: one more of them, and the end of its invitation."""
+"""Tokens of a member: how it gets one, for its invitation and from then on, and how its invitation ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from littoral.cluster.client import Client
+from littoral.cluster.client import Client, Object
 from littoral.cluster.membership import Credentials, Lifetime, join_secret_name, member_name
 from littoral.cluster.resources import LEASES, SECRETS, SERVICE_ACCOUNTS
 
@@ -26,22 +26,30 @@ class Grant:
         return f"Grant(lifetime={self.lifetime})"
 
 
-async def request_token(hub: Client, credentials: Credentials, *, seconds: int = TOKEN_SECONDS) -> Grant:
-    """Ask for a token of the member's ServiceAccount that is bound to nothing else.
+async def request_token(
+    hub: Client, member: str, *, namespace: str, seconds: int = TOKEN_SECONDS, bound_to: Object | None = None
+) -> Grant:
+    """Ask for a token of a member's ServiceAccount.
+
+    Args:
+        hub: the hub, as the member itself or as whoever invites it.
+        namespace: that of the hub's release.
+        seconds: the life that is asked for, 600 at least.
+        bound_to: a Secret of the hub without which the token is void; None for a token that is bound to nothing else.
 
     Raises:
         ApiError: 401 where the token of `hub` is expired or revoked.
         UNREACHABLE: the hub is away.
     """
+    spec: Object = {"expirationSeconds": seconds}
+    if bound_to is not None:
+        named = {key: bound_to["metadata"][key] for key in ("name", "uid")}
+        spec["boundObjectRef"] = {"apiVersion": SECRETS.api_version, "kind": SECRETS.kind, **named}
     answer = await hub.create(
         SERVICE_ACCOUNTS,
-        {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {"expirationSeconds": seconds},
-        },
-        namespace=credentials.namespace,
-        name=member_name(credentials.member),
+        {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec},
+        namespace=namespace,
+        name=member_name(member),
         subresource="token",
     )
     status = answer["status"]

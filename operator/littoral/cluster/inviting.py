@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from littoral.cluster.client import Client
+from littoral.cluster.hub_tokens import request_token
 from littoral.cluster.invitation import invitation, join_secret
 from littoral.cluster.membership import Credentials, join_secret_name, member_name
 from littoral.cluster.resources import (
@@ -51,22 +52,17 @@ async def invite(hub: Client, member: str, *, namespace: str, server: str, ca: s
     # A Secret of the same name has another uid, and that is what the token is bound to.
     await hub.delete(SECRETS, namespace=namespace, name=join_secret_name(member))
     secret = await hub.create(SECRETS, join_secret(member, namespace=namespace), namespace=namespace)
-    uid = secret["metadata"]["uid"]
-    bound = {"apiVersion": "v1", "kind": "Secret", "name": join_secret_name(member), "uid": uid}
-    request = {
-        "apiVersion": "authentication.k8s.io/v1",
-        "kind": "TokenRequest",
-        "spec": {"expirationSeconds": int(valid), "boundObjectRef": bound},
-    }
-    answer = await hub.create(
-        SERVICE_ACCOUNTS, request, namespace=namespace, name=member_name(member), subresource="token"
-    )
-    status = answer["status"]
+    grant = await request_token(hub, member, namespace=namespace, seconds=int(valid), bound_to=secret)
     return Invitation(
         credentials=Credentials(
-            server=server, ca=ca, member=member, namespace=namespace, token=status["token"], secret=uid
+            server=server,
+            ca=ca,
+            member=member,
+            namespace=namespace,
+            token=grant.token,
+            secret=secret["metadata"]["uid"],
         ),
-        expires=datetime.fromisoformat(status["expirationTimestamp"]),
+        expires=datetime.fromtimestamp(grant.lifetime.expires, UTC),
     )
 
 

@@ -13,11 +13,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from littoral.cluster.client import UNREACHABLE, ApiError, Client, Object
+from littoral.cluster.micro_time import micro_time
 from littoral.cluster.resources import LEASES
 
 logger = logging.getLogger(__name__)
-
-_TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 class LeadershipLost(Exception):
@@ -94,7 +93,7 @@ class Leadership:
 
     async def _acquire_or_renew(self) -> bool:
         lease = await self._client.get(LEASES, namespace=self._namespace, name=self._name)
-        now = datetime.now(UTC).strftime(_TIME_FORMAT)
+        now = micro_time(datetime.now(UTC))
         if lease is None:
             await self._client.create(LEASES, self._new_lease(now), namespace=self._namespace)
             return True

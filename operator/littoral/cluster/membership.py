@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Self
+
+from littoral.cluster.secrets import decoded, encoded
 
 Object = dict[str, Any]
 
@@ -145,7 +146,7 @@ class Credentials:
             "kind": "Secret",
             "metadata": {"name": HUB_SECRET, "namespace": namespace, "labels": member_labels(self.member)},
             "type": "Opaque",
-            "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()},
+            "data": encoded(data),
         }
 
     @classmethod
@@ -155,11 +156,11 @@ class Credentials:
         Raises:
             InvalidCredentials: a key is missing or cannot be right.
         """
-        data = body.get("data") or {}
         try:
-            return cls(**{name: base64.b64decode(data.get(key, "")).decode() for key, name in _KEYS.items()})
-        except (binascii.Error, UnicodeDecodeError) as error:
+            fields = {name: decoded(body, key) or "" for key, name in _KEYS.items()}
+        except ValueError as error:
             raise InvalidCredentials(f"it holds what is no text: {error}") from error
+        return cls(**fields)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,6 @@ authority of the hub's own, and go back in the Assignments."""
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from littoral.api.routes import GatewayCertificate
 from littoral.cluster.client import ApiError, Client, Object
 from littoral.cluster.events import EventRecorder
 from littoral.cluster.resources import SECRETS
+from littoral.cluster.secrets import decoded, encoded
 from littoral.hub.authority_signing import (
     Authorities,
     Names,
@@ -269,13 +268,15 @@ def _secret(authorities: Authorities, *, namespace: str) -> Object:
     }
 
 
-def _data(authorities: Authorities) -> dict[str, str]:
-    content = {_CERTIFICATES: authorities.bundle, _KEYS: authorities.keys}
-    return {key: base64.b64encode(text.encode()).decode() for key, text in content.items()}
+def _data(authorities: Authorities) -> dict[str, str | None]:
+    return encoded({_CERTIFICATES: authorities.bundle, _KEYS: authorities.keys})
 
 
 def _value(secret: Object, key: str) -> str:
     try:
-        return base64.b64decode((secret.get("data") or {})[key], validate=True).decode()
-    except (KeyError, binascii.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{key} is missing or no text") from error
+        text = decoded(secret, key)
+    except ValueError as error:
+        raise ValueError(f"{key} is no text") from error
+    if text is None:
+        raise ValueError(f"{key} is missing")
+    return text

@@ -3,8 +3,6 @@ and beside it what the hub has signed."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import logging
 import time
@@ -15,6 +13,7 @@ from typing import Final
 from littoral.api.assignment import Assignment
 from littoral.cluster.client import ApiError, Client, Object
 from littoral.cluster.resources import SECRETS
+from littoral.cluster.secrets import decoded, encoded
 from littoral.render import names
 from littoral.site.desired import owner_reference
 from littoral.site.gateway_keys import Credentials, create, renewed, usable
@@ -142,15 +141,11 @@ class GatewayCertificates:
 
 def _data(credentials: Credentials) -> Mapping[str, str | None]:
     """Of a merge patch, too: null removes what is no more."""
-    texts = {file: getattr(credentials, field) for field, file in _FILES.items()}
-    return {file: base64.b64encode(text.encode()).decode() if text else None for file, text in texts.items()}
+    return encoded({file: getattr(credentials, field) or None for field, file in _FILES.items()})
 
 
 def _credentials(secret: Object) -> Credentials | None:
-    data = secret.get("data") or {}
     try:
-        return Credentials(
-            **{field: base64.b64decode(data.get(file) or "", validate=True).decode() for field, file in _FILES.items()}
-        )
-    except (binascii.Error, UnicodeDecodeError):
+        return Credentials(**{field: decoded(secret, file) or "" for field, file in _FILES.items()})
+    except ValueError:
         return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from littoral.api import conditions
@@ -16,6 +16,7 @@ from littoral.api.base import API_VERSION, InvalidObject
 from littoral.api.meta import Condition
 from littoral.api.nodes import NodeReport
 from littoral.cluster.membership import MANAGED_BY, MEMBER_LABEL
+from littoral.core.world import rfc3339
 
 Object = dict[str, Any]
 ServerKey = tuple[str, str]
@@ -156,7 +157,7 @@ def scaled(copy: Object, servers: Iterable[Server], *, since: datetime) -> Objec
     """
     before = {(it["namespace"], it["name"]): it for it in copy["spec"].get("servers", ())}
     annotations = {key: value for key, value in _annotations(copy).items() if key in _ADDED}
-    annotations.setdefault(AWAY_SINCE, since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    annotations.setdefault(AWAY_SINCE, rfc3339(since))
     spec = copy["spec"] | {"servers": [_server(it, before.get((it.namespace, it.name))) for it in servers]}
     return _manifest(copy["metadata"]["name"], spec=spec, annotations=annotations)
 

@@ -14,12 +14,12 @@ from typing import Protocol
 from littoral.cluster.client import UNREACHABLE, ApiError, Client, Object
 from littoral.cluster.informer import Informer
 from littoral.cluster.membership import ASSIGNMENTS_ANNOTATION, member_name
+from littoral.cluster.micro_time import micro_time
 from littoral.cluster.resources import ASSIGNMENTS, LEASES
+from littoral.core.world import rfc3339
 from littoral.site.mirror import MANAGER, essence
 
 logger = logging.getLogger(__name__)
-
-_TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 class Access(Protocol):
@@ -200,7 +200,7 @@ class HubLink:
         return lease
 
     async def _renew(self, client: Client) -> Object:
-        spec = {"holderIdentity": self._identity, "renewTime": datetime.now(UTC).strftime(_TIME_FORMAT)}
+        spec = {"holderIdentity": self._identity, "renewTime": micro_time(datetime.now(UTC))}
         return await client.patch(
             LEASES,
             {"spec": spec},
@@ -238,9 +238,7 @@ class HubLink:
             self._on_change()
         if self.away and not self._was_away:
             self._was_away = True
-            logger.warning(
-                "the hub is away since %s: this site goes on by itself", f"{self._heard_at:%Y-%m-%dT%H:%M:%SZ}"
-            )
+            logger.warning("the hub is away since %s: this site goes on by itself", rfc3339(self._heard_at))
             self._on_change()
 
     async def _follow(self, client: Client, names: frozenset[str]) -> None:
