@@ -13,7 +13,7 @@ from littoral.api.assignment import Assignment
 from littoral.core.capacity import BatchTime
 from littoral.core.learning import Inputs, Learner, LearnerTuning
 from littoral.core.learning.demand import IDLE
-from littoral.core.planner import Tuning, build_problem, plan
+from littoral.core.planner import Tuning, plan
 from littoral.core.world import ModelKey, World
 from tests.support.loop import Loop
 from tests.support.objects import DIGEST, model, node, pool, slo, variant
@@ -185,17 +185,7 @@ def test_what_arrives_now_is_always_asked_for(before: list[float], current: floa
 
 
 def _problem(world: World, told: Inputs, fleet: list[Assignment]) -> Any:
-    return build_problem(
-        world,
-        demand=told.demand,
-        rates=told.rates,
-        memory=told.memory,
-        ages=told.ages,
-        broken=told.broken,
-        round_trips=told.round_trips,
-        assignments=fleet,
-        tuning=Tuning(gateways=True),
-    )
+    return told.problem(world, fleet, tuning=Tuning(gateways=True))
 
 
 def loop(

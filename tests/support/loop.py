@@ -27,7 +27,7 @@ from littoral.api.serving import ModelState, ServedModel
 from littoral.core.capacity import BatchTime, Measured, latency
 from littoral.core.learning import Learner
 from littoral.core.plan import Plan
-from littoral.core.planner import Memo, Problem, Tuning, build_problem, plan
+from littoral.core.planner import Memo, Problem, Tuning, plan
 from littoral.core.staging import stage
 from littoral.core.world import ModelKey, World, key_of
 from littoral.site.telemetry.figures import Figures, patience, write
@@ -113,18 +113,7 @@ class Loop:
     def _plan(self) -> None:
         current = tuple(self.assignments.values())
         told = self.learner.learn(self.world, current, now=self.now)
-        self._problem = build_problem(
-            self.world,
-            demand=told.demand,
-            rates=told.rates,
-            memory=told.memory,
-            ages=told.ages,
-            broken=told.broken,
-            round_trips=told.round_trips,
-            assignments=current,
-            tuning=self._tuning,
-            before=self._problem,
-        )
+        self._problem = told.problem(self.world, current, tuning=self._tuning, before=self._problem)
         self.decided = plan(self._problem, memo=self._memo)
         for name, spec in stage(self.decided, current=self.assignments).items():
             before = self.assignments.get(name)

@@ -24,7 +24,7 @@ from littoral.core.inputs import Copies
 from littoral.core.learning import Learner
 from littoral.core.member_nodes import MemberNodes
 from littoral.core.plan import Plan
-from littoral.core.planner import Memo, Problem, Tuning, build_problem, plan
+from littoral.core.planner import Memo, Problem, Tuning, plan
 from littoral.core.staging import stage
 from littoral.core.world import ModelKey, World, in_order, key_of
 from littoral.hub.announcements import announcements, pool_announcements
@@ -153,18 +153,7 @@ class Reconciler:
 
     def _learn(self, world: World, assignments: Sequence[Assignment]) -> Problem:
         inputs = self._learner.learn(world, assignments, now=time.time())
-        self._problem = build_problem(
-            world,
-            demand=inputs.demand,
-            rates=inputs.rates,
-            memory=inputs.memory,
-            assignments=assignments,
-            ages=inputs.ages,
-            broken=inputs.broken,
-            round_trips=inputs.round_trips,
-            tuning=self._tuning,
-            before=self._problem,
-        )
+        self._problem = inputs.problem(world, assignments, tuning=self._tuning, before=self._problem)
         return self._problem
 
     async def _write_assignments(self, world: World, decided: Plan) -> bool:

@@ -13,7 +13,7 @@ from littoral.core.learning import Learner
 from littoral.core.learning.learner import Inputs
 from littoral.core.local_plan import ServerKey, local_servers
 from littoral.core.local_world import local_world
-from littoral.core.planner import Memo, Problem, Tuning, build_problem, plan
+from littoral.core.planner import Memo, Problem, Tuning, plan
 from littoral.core.world import World
 
 logger = logging.getLogger(__name__)
@@ -62,24 +62,16 @@ class LocalPlanner:
         """
         if self._known is None:
             return {}
-        return await asyncio.to_thread(self._plan, assignments, floors)
+        world, told = self._known
+        return await asyncio.to_thread(self._plan, world, told, assignments, floors)
 
     def _plan(
-        self, assignments: Sequence[Assignment], floors: Mapping[str, Mapping[ServerKey, int]]
+        self,
+        world: World,
+        told: Inputs,
+        assignments: Sequence[Assignment],
+        floors: Mapping[str, Mapping[ServerKey, int]],
     ) -> dict[str, tuple[Server, ...]]:
-        assert self._known is not None
-        world, told = self._known
-        self._problem = build_problem(
-            world,
-            demand=told.demand,
-            rates=told.rates,
-            memory=told.memory,
-            assignments=assignments,
-            ages=told.ages,
-            broken=told.broken,
-            round_trips=told.round_trips,
-            tuning=self._tuning,
-            before=self._problem,
-        )
+        self._problem = told.problem(world, assignments, tuning=self._tuning, before=self._problem)
         decided = plan(self._problem, memo=self._memo)
         return local_servers(decided, current={it.name: it for it in assignments}, floors=floors)

@@ -15,7 +15,7 @@ from littoral.core.inputs import Copies
 from littoral.core.learning import Learner
 from littoral.core.local_plan import grown, local_servers
 from littoral.core.local_world import local_world
-from littoral.core.planner import build_problem, plan
+from littoral.core.planner import plan
 from littoral.core.world import World
 from tests.support.objects import assignment, model, node, pool, server, slo
 
@@ -147,17 +147,7 @@ def _planned(
             [it], [node(f"n-{n}", cpu=16.0) for n in range(nodes)], devices=default_device_table(), member=MEMBER
         ).world
         told = learner.learn(world, [it], now=start + 5 * number)
-        problem = build_problem(
-            world,
-            demand=told.demand,
-            rates=told.rates,
-            memory=told.memory,
-            ages=told.ages,
-            broken=told.broken,
-            round_trips=told.round_trips,
-            assignments=[it],
-        )
-        servers = local_servers(plan(problem), current={"edge": it}, floors=floors)["edge"]
+        servers = local_servers(plan(told.problem(world, [it])), current={"edge": it}, floors=floors)["edge"]
         it = it.model_copy(update={"spec": it.spec.model_copy(update={"servers": servers})})
     return it.spec.servers
 

@@ -9,7 +9,7 @@ import pytest
 
 from littoral.api.assignment import Assignment, AssignmentSpec
 from littoral.core.learning import Learner
-from littoral.core.planner import Memo, Problem, Tuning, build_problem, plan
+from littoral.core.planner import Memo, Problem, Tuning, plan
 from littoral.core.staging import stage
 from littoral.core.world import World
 from tests.support.objects import DIGEST, model, node, pool, slo
@@ -40,15 +40,8 @@ class Hub:
         """One pass, some time after the last one."""
         self.now += seconds
         inputs = self.learner.learn(world, list(self.running.values()), now=self.now)
-        self.problem = build_problem(
-            world,
-            demand=inputs.demand,
-            rates=inputs.rates,
-            memory=inputs.memory,
-            ages=inputs.ages,
-            assignments=self.running.values(),
-            tuning=Tuning(standby=True, gateways=True),
-            before=self.problem,
+        self.problem = inputs.problem(
+            world, self.running.values(), tuning=Tuning(standby=True, gateways=True), before=self.problem
         )
         decided = plan(self.problem, memo=self.memo)
         for name, spec in stage(decided, current=self.running).items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from littoral.core.learning.gateways import RoundTrips, Way, arrivals
 from littoral.core.learning.places import Ages, Failures, ServerKey
 from littoral.core.learning.reports import Report, reports
 from littoral.core.learning.speed import Speeds
-from littoral.core.planner import RateKey, Speed
+from littoral.core.planner import Problem, RateKey, Speed, Tuning, build_problem
 from littoral.core.world import ModelKey, World
 
 
@@ -42,6 +42,28 @@ class Inputs:
     ages: Mapping[ServerKey, float] = field(default_factory=dict)
     broken: frozenset[tuple[ModelKey, str, str]] = frozenset()
     round_trips: Mapping[Way, float] = field(default_factory=dict)
+
+    def problem(
+        self,
+        world: World,
+        assignments: Iterable[Assignment],
+        *,
+        tuning: Tuning | None = None,
+        before: Problem | None = None,
+    ) -> Problem:
+        """What is to be planned: the world that this was learned of, with all of this. See `build_problem`."""
+        return build_problem(
+            world,
+            demand=self.demand,
+            rates=self.rates,
+            memory=self.memory,
+            assignments=assignments,
+            ages=self.ages,
+            broken=self.broken,
+            round_trips=self.round_trips,
+            tuning=tuning,
+            before=before,
+        )
 
 
 class Learner:
