@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode
 
+import yaml
 from kubernetes.client import ApiClient, Configuration
 from kubernetes.config import load_kube_config
 
@@ -134,3 +136,25 @@ def wait_until(holds: Callable[[], bool], *, what: str, within: float = 30.0) ->
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: not within {within:g} s")
         time.sleep(0.05)
+
+
+async def until(holds: Callable[[], Awaitable[bool] | bool], what: str, *, within: float = 30.0) -> None:
+    """The same as `wait_until`, for what runs on this event loop.
+
+    Raises:
+        TimeoutError: naming `what`, after `within` seconds.
+    """
+    end = time.monotonic() + within
+    while True:
+        held = holds()
+        if await held if isinstance(held, Awaitable) else held:
+            return
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {within:g} s")
+        await asyncio.sleep(0.05)
+
+
+def cluster_of(kubeconfig: Path) -> dict[str, str]:
+    """Where a kubeconfig leads to: `server` and `certificate-authority-data`."""
+    cluster: dict[str, str] = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]
+    return cluster

@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from tests.cluster.api_server import ApiServer, wait_until
+from tests.cluster.uplink_pair import pair as pair
 
 ROOT = Path(__file__).parents[2]
 _CRDS = sorted((ROOT / "crds").glob("*.yaml"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import pytest
-import yaml
 
 from littoral.api.assignment import Assignment
 from littoral.cluster import hub_access
@@ -38,7 +36,7 @@ from littoral.cluster.resources import (
     Resource,
 )
 from littoral.hub.members import Members
-from tests.cluster.api_server import ApiServer
+from tests.cluster.api_server import ApiServer, cluster_of, until
 
 Job = TypeVar("Job", HubAccess, Informer[str | None])
 
@@ -85,7 +83,7 @@ class Hub:
         assignments += [_assignment(name, member=_other(self)) for name in others]
         members = Members(self.admin, namespace=self.namespace, manager=ADMIN, on_change=lambda: None)
         async with running(members.informer):
-            await _until(lambda: members.informer.synced, what="the Leases are known")
+            await until(lambda: members.informer.synced, what="the Leases are known")
             assert await members.write(assignments)
 
     def as_site(self, credentials: Credentials) -> Client:
@@ -110,7 +108,7 @@ ANNOTATION = "littoral.dev/assignments"
 
 @pytest.fixture
 async def hub(api: ApiServer, kubeconfig: Path) -> AsyncIterator[Hub]:
-    cluster = _cluster(kubeconfig)
+    cluster = cluster_of(kubeconfig)
     ca = base64.b64decode(cluster["certificate-authority-data"]).decode()
     name = uuid4().hex[:8]
     for part in ("hub", "site"):
@@ -135,11 +133,6 @@ async def hub(api: ApiServer, kubeconfig: Path) -> AsyncIterator[Hub]:
         api.delete(f"/api/v1/namespaces/{part}-{name}")
 
 
-def _cluster(kubeconfig: Path) -> dict[str, str]:
-    cluster: dict[str, str] = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]
-    return cluster
-
-
 def _other(hub: Hub) -> str:
     return f"{hub.member}-other"
 
@@ -149,16 +142,6 @@ def _assignment(name: str, *, member: str) -> Assignment:
     return Assignment.parse(
         {"apiVersion": "littoral.dev/v1alpha1", "kind": "Assignment", "metadata": {"name": name}, "spec": spec}
     )
-
-
-async def _until(holds: Callable[[], Coroutine[Any, Any, bool]] | Callable[[], bool], *, what: str) -> None:
-    end = time.monotonic() + 30
-    while True:
-        held = holds()
-        if await held if asyncio.iscoroutine(held) else held:
-            return
-        assert time.monotonic() < end, f"{what}: not within 30 s"
-        await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
@@ -176,7 +159,7 @@ async def joined(hub: Hub) -> Credentials:
     """The member's own credentials, after it has joined."""
     await hub.join(await hub.invite())
     async with running(hub.access()) as access:
-        await _until(lambda: access.client is not None and not access.problem, what="the site has joined")
+        await until(lambda: access.client is not None and not access.problem, what="the site has joined")
     return await hub.secret()
 
 
@@ -186,7 +169,7 @@ async def _allowed(client: Client, name: str) -> None:
     async def allowed() -> bool:
         return await _status_of(client.get(ASSIGNMENTS, name=name)) == 200
 
-    await _until(allowed, what=f"the member may read the Assignment {name}")
+    await until(allowed, what=f"the member may read the Assignment {name}")
 
 
 async def _status_of(request: Coroutine[Any, Any, Any]) -> int:
@@ -214,13 +197,13 @@ async def test_a_join_token_is_void_after_its_use(hub: Hub) -> None:
     await hub.join(invitation)
     assert await hub.accepts(invitation)
     async with running(hub.access()) as access:
-        await _until(lambda: access.client is not None, what="the site has joined")
+        await until(lambda: access.client is not None, what="the site has joined")
     assert await hub.admin.get(SECRETS, namespace=hub.namespace, name=join_secret_name(hub.member)) is None
 
     async def refused() -> bool:  # The API server remembers for 10 s that a token was good.
         return not await hub.accepts(invitation)
 
-    await _until(refused, what="the join token is refused")
+    await until(refused, what="the join token is refused")
 
 
 async def test_a_join_token_is_void_after_another_invitation(hub: Hub) -> None:
@@ -231,10 +214,10 @@ async def test_a_join_token_is_void_after_another_invitation(hub: Hub) -> None:
 
 async def test_without_a_secret_the_site_says_how_to_join_and_then_joins(hub: Hub) -> None:
     async with running(hub.access()) as access:
-        await _until(lambda: "littoral invite" in access.problem, what="it says how to join")
+        await until(lambda: "littoral invite" in access.problem, what="it says how to join")
         assert access.client is None
         await hub.join(await hub.invite())
-        await _until(lambda: access.client is not None, what="the site has joined")
+        await until(lambda: access.client is not None, what="the site has joined")
         assert access.problem == ""
         assert access.namespace == hub.namespace
 
@@ -257,7 +240,7 @@ async def test_a_crash_in_the_middle_of_joining_is_harmless(
             await hub.access(dying).run()
     monkeypatch.undo()
     async with running(hub.access()) as access:
-        await _until(lambda: access.client is not None, what="the next process has joined")
+        await until(lambda: access.client is not None, what="the next process has joined")
         own = await hub.secret()
         assert own.secret == ""
         assert own.token != invitation.token
@@ -320,8 +303,8 @@ async def _admin_token(hub: Hub) -> str:
 async def test_two_replicas_join_together(hub: Hub) -> None:
     async with running(hub.access()) as one, running(hub.access()) as two:
         await hub.join(await hub.invite())
-        await _until(lambda: None not in (one.client, two.client), what="both have joined")
-        await _until(lambda: not one.problem + two.problem, what="both are content")
+        await until(lambda: None not in (one.client, two.client), what="both have joined")
+        await until(lambda: not one.problem + two.problem, what="both are content")
         assert await hub.accepts(await hub.secret())
 
 
@@ -335,9 +318,9 @@ async def test_renewing_gives_a_new_token_that_works(hub: Hub) -> None:
         return (await hub.secret()).token != before.token
 
     async with running(hub.access(pace=Pace(renew=1.0, look=0.2))) as access:
-        await _until(lambda: access.client is not None, what="it goes on as a member")
+        await until(lambda: access.client is not None, what="it goes on as a member")
         client = access.client
-        await _until(renewed, what="the token was renewed")
+        await until(renewed, what="the token was renewed")
         assert access.client is client
         assert client is not None
         assert await client.get(LEASES, namespace=hub.namespace, name=member_name(hub.member))
@@ -368,8 +351,8 @@ async def test_a_renewal_that_fails_is_tried_again_and_ends_nothing(hub: Hub, mo
         on_change=lambda: said.append(access.problem),
     )
     async with running(access):
-        await _until(renewed, what="the token was renewed after all")
-        await _until(lambda: not access.problem, what="nothing is wrong any more")
+        await until(renewed, what="the token was renewed after all")
+        await until(lambda: not access.problem, what="nothing is wrong any more")
     assert any("answers 500: no tokens today" in problem for problem in said)
     assert any("cannot be reached: no answer" in problem for problem in said)
 
@@ -377,7 +360,7 @@ async def test_a_renewal_that_fails_is_tried_again_and_ends_nothing(hub: Hub, mo
 async def test_a_restart_does_not_renew_a_fresh_token(hub: Hub) -> None:
     before = await joined(hub)
     async with running(hub.access()) as access:
-        await _until(lambda: access.client is not None and not access.problem, what="it goes on as a member")
+        await until(lambda: access.client is not None and not access.problem, what="it goes on as a member")
     assert (await hub.secret()).token == before.token
 
 
@@ -405,15 +388,15 @@ async def test_a_watch_outlives_a_renewal(hub: Hub) -> None:
 async def test_revoked_access_says_so_and_a_new_join_mends_it_without_a_restart(hub: Hub) -> None:
     await joined(hub)
     async with running(hub.access()) as access:
-        await _until(lambda: access.client is not None, what="it goes on as a member")
+        await until(lambda: access.client is not None, what="it goes on as a member")
         client = access.client
         gone = await revoke(hub.admin, hub.member, namespace=hub.namespace)
         assert f"serviceaccount/{member_name(hub.member)}" in gone
-        await _until(lambda: "was revoked" in access.problem, what="it says that it was revoked")
+        await until(lambda: "was revoked" in access.problem, what="it says that it was revoked")
         assert f"littoral invite {hub.member}" in access.problem
         assert "littoral join" in access.problem
         await hub.join(await hub.invite())
-        await _until(lambda: not access.problem, what="it has joined again")
+        await until(lambda: not access.problem, what="it has joined again")
         assert access.client is client
 
 
@@ -422,11 +405,11 @@ async def test_a_hub_that_is_away_is_no_reason_to_lose_anything(hub: Hub) -> Non
     away = Credentials(**{**own.__dict__, "server": "https://127.0.0.1:9"})
     await hub.join(away)
     async with running(hub.access()) as access:
-        await _until(lambda: "cannot be reached" in access.problem, what="it says that the hub is away")
+        await until(lambda: "cannot be reached" in access.problem, what="it says that the hub is away")
         client = access.client
         assert client is not None
         await hub.join(own)
-        await _until(lambda: not access.problem, what="the hub is back")
+        await until(lambda: not access.problem, what="the hub is back")
         assert access.client is client
         assert await client.get(LEASES, namespace=hub.namespace, name=member_name(hub.member))
 
@@ -434,17 +417,17 @@ async def test_a_hub_that_is_away_is_no_reason_to_lose_anything(hub: Hub) -> Non
 async def test_a_secret_of_another_member_is_not_used(hub: Hub) -> None:
     await hub.join(await hub.invite(_other(hub)))
     async with running(hub.access()) as access:
-        await _until(lambda: f"is for member {_other(hub)}" in access.problem, what="it says whose Secret it is")
+        await until(lambda: f"is for member {_other(hub)}" in access.problem, what="it says whose Secret it is")
         assert access.client is None
 
 
 async def test_a_bad_invitation_does_not_end_what_works(hub: Hub) -> None:
     await joined(hub)
     async with running(hub.access()) as access:
-        await _until(lambda: access.client is not None, what="it goes on as a member")
+        await until(lambda: access.client is not None, what="it goes on as a member")
         used, _ = await hub.invite(), await hub.invite()
         await hub.join(used)
-        await _until(lambda: "does not accept" in access.problem, what="the void invitation is refused")
+        await until(lambda: "does not accept" in access.problem, what="the void invitation is refused")
         assert access.client is not None
         assert await access.client.get(LEASES, namespace=hub.namespace, name=member_name(hub.member))
 
@@ -561,4 +544,4 @@ async def test_a_member_whose_last_assignment_is_gone_may_read_none(hub: Hub) ->
         async def forbidden() -> bool:
             return await _status_of(client.get(ASSIGNMENTS, name=name)) == 403
 
-        await _until(forbidden, what="the right is gone")
+        await until(forbidden, what="the right is gone")
