@@ -102,15 +102,6 @@ class Condition(ApiModel):
 Conditions = Annotated[tuple[Condition, ...], ListMap("type")]
 
 
-class LocalObjectReference(ApiModel):
-    """Names an object in the same namespace."""
-
-    name: ObjectName
-    """Name of the object, in the same namespace."""
-
-    atomic: ClassVar[bool] = True
-
-
 class SelectorOperator(StrEnum):
     """How a label is compared."""
 

@@ -12,7 +12,7 @@ from littoral.api.latencyslo import LatencySLO
 from littoral.api.model import Model
 from littoral.api.nodepool import NodePool, Tier
 from littoral.api.quantity import format_duration
-from littoral.core.hardware import Device, DeviceTable, Node, default_device_table
+from littoral.core.hardware import DeviceTable, Node, default_device_table
 
 
 class ModelKey(NamedTuple):
@@ -71,16 +71,6 @@ class World:
             if owner is not None:
                 owned[owner.name].append(node)
         return {name: tuple(nodes) for name, nodes in owned.items()}
-
-    @cached_property
-    def devices_by_pool(self) -> dict[str, tuple[tuple[Node, Mapping[str, Device]], ...]]:
-        """The nodes of each pool with what they offer, by device class."""
-        return {
-            name: tuple(
-                (node, {device.device_class: device for device in self.devices.devices(node)}) for node in nodes
-            )
-            for name, nodes in self.nodes_by_pool.items()
-        }
 
 
 def _measured(pool: NodePool, round_trips: Mapping[tuple[str, str], float], *, shared: set[str]) -> NodePool:
