@@ -261,7 +261,7 @@ def _secret(authorities: Authorities, *, namespace: str) -> Object:
         "metadata": {
             "name": AUTHORITY,
             "namespace": namespace,
-            "labels": {names.MANAGED_BY: names.MANAGER, names.PART_OF: names.MANAGER},
+            "labels": names.ours(),
         },
         "type": "Opaque",
         "data": _data(authorities),

@@ -77,7 +77,7 @@ class Memory:
                         "metadata": {
                             "name": f"{self._name}-{number}",
                             "namespace": self._namespace,
-                            "labels": {names.MANAGED_BY: names.MANAGER, names.PART_OF: names.MANAGER},
+                            "labels": names.ours(),
                         },
                         "data": {"whole": _digest(packed), "pieces": str(len(cuts))},
                         "binaryData": {_CONTENT: base64.b64encode(packed[start : start + _PIECE]).decode()},

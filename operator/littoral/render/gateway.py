@@ -161,7 +161,7 @@ def _selector(name: str) -> dict[str, str]:
 
 
 def _labels(name: str) -> dict[str, str]:
-    return _selector(name) | {names.MANAGED_BY: names.MANAGER, names.PART_OF: names.MANAGER}
+    return _selector(name) | names.ours()
 
 
 def _pod(name: str, settings: GatewaySettings, node_selector: NodeSelector | None, peers: Peers) -> Manifest:

@@ -281,7 +281,7 @@ def _route(kind: str, *, namespace: str, model: str, parents: Iterable[Parent], 
         "metadata": {
             "name": model,
             "namespace": namespace,
-            "labels": {names.MANAGED_BY: names.MANAGER, names.PART_OF: names.MANAGER, names.APP: "model"},
+            "labels": names.ours() | {names.APP: "model"},
             "ownerReferences": list(owners),
         },
         "spec": {

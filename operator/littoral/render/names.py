@@ -44,6 +44,11 @@ DECRYPTED_DIRECTORY: Final = "/decrypted"
 """In memory: artifacts that are published encrypted, as Triton loads them."""
 
 
+def ours() -> dict[str, str]:
+    """Labels of all that Littoral makes: what lacks the first is somebody else's, and is left alone."""
+    return {MANAGED_BY: MANAGER, PART_OF: MANAGER}
+
+
 def serves(model: str) -> str:
     """The Pod label that is `"true"` while Triton in that Pod answers requests for the model."""
     return _SERVES + model

@@ -91,12 +91,7 @@ def _selector(server: Server) -> dict[str, str]:
 
 
 def _labels(server: Server, *, pool: str) -> dict[str, str]:
-    return _selector(server) | {
-        names.MANAGED_BY: names.MANAGER,
-        names.PART_OF: names.MANAGER,
-        names.POOL: pool,
-        names.ACCELERATOR: server.accelerator,
-    }
+    return _selector(server) | names.ours() | {names.POOL: pool, names.ACCELERATOR: server.accelerator}
 
 
 def _strategy(server: Server) -> Manifest:

@@ -20,7 +20,7 @@ def render_service(*, namespace: str, model: str, owners: Sequence[Manifest]) ->
         "metadata": {
             "name": model,
             "namespace": namespace,
-            "labels": {names.MANAGED_BY: names.MANAGER, names.PART_OF: names.MANAGER, names.APP: "model"},
+            "labels": names.ours() | {names.APP: "model"},
             "ownerReferences": list(owners),
         },
         "spec": {

@@ -99,12 +99,7 @@ class GatewayCertificates:
             "metadata": {
                 "name": name,
                 "namespace": self._namespace,
-                "labels": {
-                    names.APP: names.GATEWAY,
-                    names.INSTANCE: name,
-                    names.MANAGED_BY: names.MANAGER,
-                    names.PART_OF: names.MANAGER,
-                },
+                "labels": names.ours() | {names.APP: names.GATEWAY, names.INSTANCE: name},
                 "ownerReferences": [owner_reference(assignment)],
             },
             "type": "Opaque",
