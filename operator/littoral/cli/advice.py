@@ -11,6 +11,7 @@ from littoral.api.conditions import READY, RECONCILING, STALLED, Conditions, fin
 from littoral.api.meta import ConditionStatus
 from littoral.api.model import Placement
 from littoral.api.serving import ModelState
+from littoral.core.member_nodes import AWAITING_REPORT
 from littoral.core.plan import Reason
 from littoral.core.world import rfc3339
 
@@ -105,4 +106,4 @@ def member_of(pool: NodePool) -> str:
     if since is not None:
         return f"{member}, not heard of since {rfc3339(since)}"
     ready = find_condition(pool.status.conditions, READY)
-    return f"{member}, awaited" if ready is not None and ready.reason == "AwaitingReport" else member
+    return f"{member}, awaited" if ready is not None and ready.reason == AWAITING_REPORT else member

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from littoral.api.assignment import Assignment
 from littoral.api.nodes import NodeReport
 from littoral.core.hardware import Node
 from littoral.core.node_reports import node_of
+
+AWAITING_REPORT: Final = "AwaitingReport"
+"""Reason of a NodePool's condition Ready while its site has yet to report."""
 
 
 def has_reported(assignment: Assignment) -> bool:

@@ -13,6 +13,7 @@ from littoral.api import conditions
 from littoral.api.meta import ConditionStatus
 from littoral.api.model import ModelStatus, Placement, Rejection
 from littoral.api.nodepool import NodePoolStatus
+from littoral.core.plan import Reason
 from littoral.core.world import rfc3339, unheard
 
 _TOLD_MOST: Final = 5
@@ -48,7 +49,7 @@ def pool_announcements(before: NodePoolStatus, after: NodePoolStatus, *, member:
         return
     if after.unreachable_since is not None:
         note = f"{unheard(member, after.unreachable_since)}; what runs there goes on"
-        yield Announcement(kind="Warning", reason="MemberUnreachable", note=note)
+        yield Announcement(kind="Warning", reason=Reason.MEMBER_UNREACHABLE.value, note=note)
     elif before.unreachable_since is not None:
         note = f"member {member} is heard of again, for the first time since {rfc3339(before.unreachable_since)}"
         yield Announcement(kind="Normal", reason="MemberReachable", note=note)

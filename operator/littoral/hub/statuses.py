@@ -17,7 +17,7 @@ from littoral.api.nodepool import DiscoveredAccelerator, NodePool, NodePoolStatu
 from littoral.api.quantity import format_decimal, format_quantity
 from littoral.api.serving import ModelState
 from littoral.core import plan as core
-from littoral.core.member_nodes import has_reported
+from littoral.core.member_nodes import AWAITING_REPORT, has_reported
 from littoral.core.world import ModelKey, World, key_of, selects, unheard
 
 # A status must fit into etcd's 1.5 MiB whatever the number of pools; the totals count all of them.
@@ -134,7 +134,11 @@ def _model_conditions(
     before, generation = model.status.conditions, model.metadata.generation
     if away and not placements:
         return conditions.unknown(
-            before, reason="MemberUnreachable", message=_unheard(away, world), generation=generation, now=now
+            before,
+            reason=core.Reason.MEMBER_UNREACHABLE.value,
+            message=_unheard(away, world),
+            generation=generation,
+            now=now,
         )
     if not placements and decision.demand == 0 and any(r.reason == core.Reason.NOT_NEEDED for r in decision.rejections):
         message = "nobody has asked for it for long, so it is let go; demand, or scaling.minReplicas, brings it back"
@@ -277,11 +281,13 @@ def _pool_conditions(
     before, generation, member = pool.status.conditions, pool.metadata.generation, pool.spec.member
     if member is not None and member in world.unreachable:
         message = f"{unheard(member, world.unreachable[member])}; what runs there goes on"
-        return conditions.unknown(before, reason="MemberUnreachable", message=message, generation=generation, now=now)
+        return conditions.unknown(
+            before, reason=core.Reason.MEMBER_UNREACHABLE.value, message=message, generation=generation, now=now
+        )
     if member is not None and (assignment is None or not has_reported(assignment)):
         return conditions.reconciling(
             before,
-            reason="AwaitingReport",
+            reason=AWAITING_REPORT,
             message=f"member {member} has yet to report: littoral invite {member} prints the token with which it joins",
             generation=generation,
             now=now,
