@@ -48,12 +48,22 @@ class Resolver:
         now = time.monotonic()
         for host in self._seen.keys() - set(hosts):
             del self._seen[host]
+        for host in self._ask_at.keys() - set(hosts):
+            del self._ask_at[host]
         for host in hosts:
             if host not in self._asking and now >= self._ask_at.get(host, 0.0):
+                self._ask_at[host] = now + _RETRY
                 self._asking[host] = asyncio.create_task(self._ask(host))
         return {host: tuple(sorted(self._seen[host])) for host in hosts if host in self._seen}
 
     async def _ask(self, host: str) -> None:
+        try:
+            await self._take(host)
+        finally:
+            # Whatever became of it: a name that is being asked for is not asked for again.
+            del self._asking[host]
+
+    async def _take(self, host: str) -> None:
         try:
             answer = sorted(set(await self._lookup(host)))[:_MOST]
         except (OSError, ValueError) as error:  # the latter for what is no host name at all
@@ -66,4 +76,3 @@ class Resolver:
             newest = sorted(kept, key=lambda it: -kept[it])[: _MOST - len(answer)]
             self._seen[host] = {it: kept[it] for it in newest} | dict.fromkeys(answer, now)
         self._ask_at[host] = now + (_AGAIN if host in self._seen else _RETRY)
-        del self._asking[host]

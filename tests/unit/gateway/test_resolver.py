@@ -94,3 +94,15 @@ async def test_what_is_not_answered_stays_as_it_was(monkeypatch: pytest.MonkeyPa
 
 async def test_a_name_of_this_machine() -> None:
     assert "127.0.0.1" in await resolver.look_up("localhost")
+
+
+async def test_a_name_is_asked_again_after_whatever_went_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver, "_RETRY", 0.0)
+    names = Names()
+    names.broken = RuntimeError("nobody thought of this")
+    it = Resolver(names.look_up)
+    it.addresses({"gateway.example"})
+    await until(lambda: names.asked)
+    names.broken, names.answer = None, ["192.0.2.1"]
+    await until(lambda: it.addresses({"gateway.example"}))
+    assert it.addresses({"gateway.example"}) == {"gateway.example": ("192.0.2.1",)}
