@@ -99,7 +99,9 @@ async def until(condition: Callable[[], Awaitable[Any] | Any], *, what: str = ""
 class Processes:
     """HAProxy and the agent, and the folder between them."""
 
-    def __init__(self, folder: Path, *, certificates: Path | None = None, site: str = "local") -> None:
+    def __init__(
+        self, folder: Path, *, certificates: Path | None = None, site: str = "local", options: tuple[str, ...] = ()
+    ) -> None:
         self.folder = folder
         self.run = folder / "run"
         self.config = folder / "gateway.json"
@@ -108,6 +110,7 @@ class Processes:
         self.report_port = free_port()
         self.certificates = certificates
         self.site = site
+        self.options = options
         self.haproxy: subprocess.Popen[bytes] | None = None
         self.agent: subprocess.Popen[bytes] | None = None
         self.revision = 0
@@ -138,6 +141,7 @@ class Processes:
             *(f"--config={self.config}", f"--run={self.run}", f"--state={self.folder / 'state'}"),
             *(f"--bind={LOOPBACK}:{self.port}", f"--listen={LOOPBACK}:{self.report_port}", "--log-format=text"),
             *(f"--secure-bind={LOOPBACK}:{self.secure_port}", "--threads=2"),
+            *self.options,
         ]
         if self.certificates:
             command.append(f"--certificates={self.certificates}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 import shutil
 import ssl
+import subprocess
 from pathlib import Path
 
 import aiohttp
@@ -128,3 +131,44 @@ def _serial(port: int) -> int:
 
 def _serial_of(folder: Path) -> int:
     return x509.load_pem_x509_certificate((folder / "tls.crt").read_bytes()).serial_number
+
+
+def _haproxy_compresses() -> bool:
+    """Whether the HAProxy here is of 2.8 or later, which compresses requests."""
+    version = subprocess.run(["haproxy", "-v"], check=True, capture_output=True, text=True).stdout
+    found = re.search(r"version (\d+)\.(\d+)", version)
+    return found is not None and (int(found[1]), int(found[2])) >= (2, 8)
+
+
+async def test_bodies_are_compressed_on_their_way_to_another_cluster(
+    tmp_path: Path, authority: Authority, servers: Servers
+) -> None:
+    """Debian's HAProxy cannot; with a later one first on PATH this runs."""
+    if not _haproxy_compresses():
+        pytest.skip("HAProxy compresses requests from 2.8 on")
+    _, cloud, _ = servers
+    at_site = _issue(authority, tmp_path / "site-certificates", name="store-12.sites.littoral.dev")
+    in_cloud = _issue(authority, tmp_path / "cloud-certificates", name="cloud.littoral.dev")
+    for name in ("site", "cloud"):
+        (tmp_path / name).mkdir()
+    with (
+        Processes(tmp_path / "site", certificates=at_site, options=("--compress-uplink",)) as near,
+        Processes(tmp_path / "cloud", certificates=in_cloud) as far,
+    ):
+        async with Gateway(near) as site, Gateway(far) as clouds:
+            clouds.namespace, clouds.host = site.namespace, site.host
+            await clouds.apply(clouds.route(cloud))
+            port = {"http_port": far.secure_port, "grpc_port": far.secure_port}
+            gateway = Upstream(name="gateway", address=LOOPBACK, tls_name="cloud.littoral.dev", **port)
+            await site.apply(site.route(next=(NextPool(name="cloud", servers=(gateway,)),)))
+            body = b'{"inputs": [' + b"0.5, " * 20_000 + b"0.5]}"
+            sent = {"Content_Type": "application/json"}
+            assert (await site.infer(body=body, **sent)).server == "b"
+            assert cloud.headers["content-encoding"] == "gzip"
+            assert cloud.last == body  # as the server's own decoder reads it
+            # What is compressed already stays as it is.
+            packed = gzip.compress(body)
+            assert (await site.infer(body=packed, Content_Encoding="gzip", **sent)).server == "b"
+            assert cloud.last == body
+            async with site.grpc() as client:
+                assert (await client.ModelInfer(INFER)).id == "b"

@@ -33,6 +33,7 @@ class FakeUpstream:
         answered: requests by kind (`http`, `grpc`, `check`).
         seen: inference requests' sequence ids, in order.
         headers: those of the last inference request.
+        last: the body of that, decompressed.
         gate: requests wait until it is set.
         waiting: requests that are in here now.
         status: of HTTP answers.
@@ -47,6 +48,7 @@ class FakeUpstream:
         self.answered: Counter[str] = Counter()
         self.seen: list[str] = []
         self.headers: dict[str, str] = {}
+        self.last = b""
         self.gate = asyncio.Event()
         self.gate.set()
         self.waiting = 0
@@ -119,7 +121,7 @@ class FakeUpstream:
         return web.json_response({"name": request.match_info["model"], "server": self.name})
 
     async def _infer(self, request: web.Request) -> web.Response:
-        body = await request.read()
+        body = self.last = await request.read()
         self.headers = {key.lower(): value for key, value in request.headers.items()}
         await self.enter("http", self.headers.get("littoral-sequence-id", ""))
         return web.json_response({"server": self.name, "bytes": len(body)}, status=self.status)

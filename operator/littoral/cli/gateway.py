@@ -48,6 +48,9 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--max-connections", type=click.IntRange(min=16), default=8192, help="Clients' connections at the same time."
 )
+@click.option(
+    "--compress-uplink", is_flag=True, help="Compress bodies over HTTP to other clusters; HAProxy 2.8 or later."
+)
 @click.option("--listen", default="0.0.0.0:9400", metavar="HOST:PORT", help="Where status and metrics are served.")
 @click.option("--log-format", type=click.Choice(["json", "text"]), default="json", help="Form of the log lines.")
 def gateway(log_format: str, **options: object) -> None:

@@ -67,6 +67,8 @@ from littoral.render.settings import CacheType
               help="Host name of each Model there, such as {model}.{namespace}.example.com.")  # fmt: skip
 @click.option("--gateway-api-grpc-hostname", default="", metavar="TEMPLATE",
               help="The same for gRPC, never the same host name; empty: no GRPCRoutes.")  # fmt: skip
+@click.option("--gateway-compress-uplink/--no-gateway-compress-uplink", default=False,
+              help="Compress bodies over HTTP on their way to other clusters; HAProxy 2.8 or later.")  # fmt: skip
 @click.option("--gateway-members-service-type", type=click.Choice(["LoadBalancer", "NodePort", "ClusterIP"]),
               default="LoadBalancer", help="Of the Service by which gateways of member clusters reach one here.",
               )  # fmt: skip
@@ -104,6 +106,7 @@ def operator(
     gateway_replicas: int,
     gateway_cpu: str,
     gateway_memory: str,
+    gateway_compress_uplink: bool,
     gateway_members_service_type: str,
     gateway_members_node_port: int | None,
     gateway_api_parents: tuple[str, ...],
@@ -176,6 +179,7 @@ def operator(
             replicas=gateway_replicas,
             cpu=gateway_cpu,
             memory=gateway_memory,
+            compress_uplink=gateway_compress_uplink,
             members_service_type=gateway_members_service_type,
             members_node_port=gateway_members_node_port,
         )

@@ -35,6 +35,7 @@ class Options:
     certificates: Path | None
     threads: int | None
     max_connections: int
+    compress_uplink: bool
     listen: str
 
     def settings(self) -> HaproxySettings:
@@ -48,6 +49,7 @@ class Options:
             peers_ca=str(self.run / "peers.pem") if secure else None,
             threads=self.threads,
             max_connections=self.max_connections,
+            compress_uplink=self.compress_uplink,
         )
 
 

@@ -55,6 +55,7 @@ class GatewaySettings:
         service_type: of the Service for clients outside the cluster.
         members_service_type: of the Service for gateways of other clusters, where there is one.
         members_node_port: of that Service, where it is of the type NodePort or LoadBalancer; None for any.
+        compress_uplink: whether bodies over HTTP are compressed on their way to other clusters; HAProxy 2.8 or later.
         state_path: the node's directory that outlives the Pod, for the last good routes; None for the Pod's own.
         threads: of HAProxy; None for one for each core of the node.
         cpu: that HAProxy requests.
@@ -70,6 +71,7 @@ class GatewaySettings:
     service_type: str = "ClusterIP"
     members_service_type: str = "LoadBalancer"
     members_node_port: int | None = None
+    compress_uplink: bool = False
     state_path: str | None = None
     threads: int | None = 2
     cpu: str = "100m"
@@ -228,6 +230,8 @@ def _agent(settings: GatewaySettings, peers: Peers) -> Manifest:
         host = "" if peers is Peers.COMING else "127.0.0.1"
         arguments += [f"--certificates={_CERTIFICATES}", f"--secure-bind={host}:{SECURE_PORT}"]
         mounts.append({"name": "certificates", "mountPath": _CERTIFICATES, "readOnly": True})
+        if settings.compress_uplink:
+            arguments.append("--compress-uplink")
     return _container(
         name="agent",
         image=settings.agent_image,

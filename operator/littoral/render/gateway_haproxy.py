@@ -64,6 +64,8 @@ class HaproxySettings:
         peers_digest: of that file's content: other authorities need a reload.
         threads: of HAProxy; None for one for each core that it may use.
         max_connections: client connections at the same time.
+        compress_uplink: whether bodies over HTTP are compressed on their way to gateways of other clusters; HAProxy 2.8
+            or later.
     """
 
     directory: str
@@ -74,6 +76,7 @@ class HaproxySettings:
     peers_digest: str = ""
     threads: int | None = None
     max_connections: int = 8192
+    compress_uplink: bool = False
 
     @property
     def plain(self) -> HaproxySettings:
@@ -190,7 +193,9 @@ def render_haproxy(config: GatewayConfig, *, settings: HaproxySettings) -> Hapro
                 backends.append(name)
                 theirs = _servers(model, place, protocol, settings=settings, uplink=uplink)
                 servers |= {it.key: it for it in theirs}
-                body += _backend(name, model, place, theirs, slow_start=config.slow_start)
+                far = place is Place.NEXT and bool(theirs) and all(it.static for it in theirs)
+                compress = settings.compress_uplink and protocol is Protocol.HTTP and far
+                body += _backend(name, model, place, theirs, slow_start=config.slow_start, compress=compress)
     base = "\n".join(_base(config, settings=settings))
     revision = hashlib.sha256(base.encode()).hexdigest()[:16]
     head = base.replace("\n", f"\n    description base={revision}\n", 1)
@@ -365,7 +370,9 @@ def _server(
     )
 
 
-def _backend(name: str, model: ModelRoute, place: Place, servers: list[HaproxyServer], *, slow_start: str) -> list[str]:
+def _backend(
+    name: str, model: ModelRoute, place: Place, servers: list[HaproxyServer], *, slow_start: str, compress: bool
+) -> list[str]:
     lines = [
         "",
         f"backend {name} from inference",
@@ -373,6 +380,13 @@ def _backend(name: str, model: ModelRoute, place: Place, servers: list[HaproxySe
         # Once assigned, and unless the server is gone: no later request of the sequence goes elsewhere.
         f"    stick on var(txn.sequence) table sequences_{place} if {{ var(txn.sequence) -m found }}",
     ]
+    if compress:
+        # Triton takes it as it is. gRPC compresses for itself, where the client wants it.
+        lines += [
+            "    compression direction request",
+            "    compression algo-req gzip",
+            "    compression type-req application/json application/octet-stream",
+        ]
     for server in servers:
         weight = server.weight if server.ready else 0
         lines.append(

@@ -64,6 +64,7 @@ def test_the_defaults_are_arguments_that_the_operator_takes(monkeypatch: pytest.
         "gateway_replicas": 1,
         "gateway_cpu": "100m",
         "gateway_memory": "512Mi",
+        "gateway_compress_uplink": False,
         "gateway_members_service_type": "LoadBalancer",
         "gateway_members_node_port": None,
         "gateway_api_parents": (),
@@ -92,6 +93,7 @@ def test_every_value_reaches_the_operator(monkeypatch: pytest.MonkeyPatch, tmp_p
             "image": {"repository": "registry.example/haproxy", "tag": "3"},
             "replicas": 2,
             "resources": {"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}},
+            "compressUplink": True,
             "members": {"serviceType": "NodePort", "nodePort": 30443},
         },
         "gatewayApi": {
@@ -125,6 +127,7 @@ def test_every_value_reaches_the_operator(monkeypatch: pytest.MonkeyPatch, tmp_p
         "gateway_replicas": 2,
         "gateway_cpu": "1",
         "gateway_memory": "1Gi",
+        "gateway_compress_uplink": True,
         "gateway_members_service_type": "NodePort",
         "gateway_members_node_port": 30443,
         "gateway_api_parents": ("a/web", "b/x.y/tls"),
@@ -167,6 +170,25 @@ def test_gateways_need_an_api_with_hints_for_nodes(version: str, enabled: bool, 
     else:
         with pytest.raises(Refused, match=r"needs Kubernetes 1\.34"):
             run_helm(*arguments, values={"gateway": {"enabled": enabled}})
+
+
+@pytest.mark.parametrize(
+    ("image", "taken"),
+    [
+        ({"tag": "2.6"}, False),
+        ({"tag": "2.7-alpine"}, False),
+        ({"tag": "2.8"}, True),
+        ({"tag": "3"}, True),
+        ({"tag": "2.6", "digest": DIGEST}, True),  # the digest wins, and says nothing of a version
+    ],
+)
+def test_compression_needs_an_haproxy_that_can(image: dict[str, str], taken: bool) -> None:
+    values = {"gateway": {"enabled": True, "compressUplink": True, "image": image}}
+    if taken:
+        assert render(values)
+    else:
+        with pytest.raises(Refused, match=r"needs HAProxy 2\.8 or later"):
+            render(values)
 
 
 def test_the_device_table_is_one_that_the_planner_reads() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -182,6 +183,23 @@ def test_checks_leave_the_uplink_to_requests(models: int, interval: str) -> None
     assert intervals == {"": "2s", "cloud": interval}
     # On an uplink that has fallen silent nothing waits for minutes.
     assert {upstream_of(it.name)[0] for it in state.servers.values() if "tcp-ut" in it.options} == {"cloud"}
+
+
+def test_only_bodies_over_http_that_leave_the_cluster_are_compressed() -> None:
+    far = NextPool(name="far", servers=(Upstream(name="g", address="192.0.2.1", tls_name="x.example"),))
+    near = NextPool(name="near", servers=(A,))
+    models = (
+        route(name="leaves", next=(far,)),
+        route(name="stays", next=(near,)),
+        route(name="both", next=(far, near)),
+    )
+
+    def compressing(settings: HaproxySettings) -> list[str]:
+        backends = render(*models, settings=settings).configuration.split("\nbackend ")[1:]
+        return [it.split()[0] for it in backends if "compression direction request" in it]
+
+    assert compressing(SECURE) == []
+    assert compressing(replace(SECURE, compress_uplink=True)) == ["leaves.shop:next:http"]
 
 
 @pytest.mark.parametrize("address", ["1.2.3.4 weight 0", "a;b", "x\ny", "", "a b"])

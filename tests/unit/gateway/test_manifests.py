@@ -107,6 +107,12 @@ def test_how_members_come_to_a_gateway(kind: str, port: int | None, expected: in
     ]
 
 
+@pytest.mark.parametrize(("peers", "told"), [(Peers.NONE, False), (Peers.ASKED, True), (Peers.COMING, True)])
+def test_a_gateway_that_talks_to_other_clusters_is_told_to_compress(peers: Peers, told: bool) -> None:
+    assert "--compress-uplink" not in str(manifests(peers=peers))
+    assert ("--compress-uplink" in str(manifests(peers=peers, compress_uplink=True))) is told
+
+
 def test_pods_that_are_more_than_one_are_not_evicted_together() -> None:
     assert "PodDisruptionBudget" not in render()
     assert render(replicas=2)["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
