@@ -8,9 +8,7 @@ The next one dies when all is well again. A client does not ask twice: each answ
 from __future__ import annotations
 
 import random
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +17,7 @@ from typing import Any, Final
 import click
 
 from bench.report import machine
+from bench.waiting import wait_until
 from examples.quickstart import setting_up
 from examples.quickstart.client import ModelClient
 from examples.quickstart.cluster import Cluster
@@ -32,6 +31,7 @@ _SYSTEM: Final = "littoral-system"
 _SERVERS: Final = ("shop", "littoral.dev/server")
 _GATEWAYS: Final = (_SYSTEM, "app.kubernetes.io/name=gateway")
 _OPERATOR: Final = (_SYSTEM, "app.kubernetes.io/name=littoral")
+_WITHIN: Final = 300.0  # Seconds.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ def main(*, lab: str, kills: int, gateways: int, replicas: int, seed: int) -> No
             pod = chosen.choice(_pods(cluster, *victim.where))
             before = _failures(loads)
             _kill(cluster, victim, pod)
-            _wait(partial(_is_well, cluster, gone=pod, victim=victim), what="all is well again")
+            wait_until(partial(_is_well, cluster, gone=pod, victim=victim), what="all is well again", within=_WITHIN)
             killed[victim.name] += 1
             for kind, count in _failures(loads).items():
                 failed[victim.name][kind] += count - before[kind]
@@ -109,7 +109,11 @@ def _prepare(cluster: Cluster, *, gateways: int, replicas: int) -> None:
     setting_up.apply_quickstart(cluster, images=images)
     patch = f'{{"spec": {{"scaling": {{"minReplicas": {replicas}}}}}}}'
     cluster.run("patch", "models.littoral.dev", "digits", "--namespace=shop", "--type=merge", f"--patch={patch}")
-    _wait(lambda: _is_well(cluster) and _led_to_gateways(cluster), what="digits is served through gateways")
+    wait_until(
+        lambda: _is_well(cluster) and _led_to_gateways(cluster),
+        what="digits is served through gateways",
+        within=_WITHIN,
+    )
 
 
 def _client(cluster: Cluster) -> ModelClient:
@@ -122,8 +126,7 @@ def _led_to_gateways(cluster: Cluster) -> bool:
 
 
 def _pods(cluster: Cluster, namespace: str, selector: str) -> list[dict[str, Any]]:
-    found = cluster.items("pods", f"--namespace={namespace}", f"--selector={selector}")
-    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+    return [pod for pod in _all_pods(cluster, namespace, selector) if "deletionTimestamp" not in pod["metadata"]]
 
 
 def _kill(cluster: Cluster, victim: Victim, pod: dict[str, Any]) -> None:
@@ -162,14 +165,6 @@ def _starts(pod: dict[str, Any]) -> list[tuple[str, int]]:
 
 def _failures(loads: dict[str, Load]) -> dict[str, int]:
     return {kind: load.report().failed for kind, load in loads.items()}
-
-
-def _wait(holds: Callable[[], bool], *, what: str, within: float = 300.0) -> None:
-    end = time.monotonic() + within
-    while not holds():
-        if time.monotonic() > end:
-            raise click.ClickException(f"not within {within:g} s: {what}")
-        time.sleep(0.5)
 
 
 if __name__ == "__main__":

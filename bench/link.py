@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import click
@@ -20,6 +20,7 @@ from bench.member_lab import MEMBER, NODE, MemberLab
 from bench.open_loop import open_loop
 from bench.paced import PacedNetwork
 from bench.report import machine
+from bench.waiting import wait_until
 from examples.quickstart import setting_up
 from examples.quickstart.cluster import Cluster
 from examples.quickstart.lab import connect_lab, lab_images
@@ -78,7 +79,11 @@ def main(*, hub: str, site: str, install: bool, rate: float, seed: int, **cuts: 
         labs.join()
     _apply(labs)
     try:
-        _wait(lambda: is_ready(labs.hub.get("models.littoral.dev", MODEL, f"--namespace={NAMESPACE}")), what="Ready")
+        wait_until(
+            lambda: is_ready(labs.hub.get("models.littoral.dev", MODEL, f"--namespace={NAMESPACE}")),
+            what="Ready",
+            within=_WITHIN,
+        )
         result = _run(labs, rate=rate, seed=seed, **cuts)
     finally:
         labs.mend()
@@ -107,7 +112,7 @@ def _run(
             if number % 10 == 9 or planned == last:
                 mended = time.monotonic()
                 _change(labs, number)
-                _wait(lambda number=number: _agree(labs, number), what=f"in agreement after cut {number + 1}")  # type: ignore[misc]
+                wait_until(partial(_agree, labs, number), what=f"in agreement after cut {number + 1}", within=_WITHIN)
                 result.agreed.append(time.monotonic() - mended)
         load.stop()
     after = _pods(labs)
@@ -174,14 +179,6 @@ def _pods(labs: MemberLab) -> dict[str, int]:
         containers = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
         found[pod["metadata"]["uid"]] = sum(it["restartCount"] for it in containers)
     return found
-
-
-def _wait(holds: Callable[[], bool], *, what: str) -> None:
-    end = time.monotonic() + _WITHIN
-    while not holds():
-        if time.monotonic() > end:
-            raise click.ClickException(f"not {what} within {_WITHIN:g} s")
-        time.sleep(0.2)
 
 
 def _table(result: Result) -> str:

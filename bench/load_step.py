@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ import click
 from bench.open_loop import Outcome, open_loop
 from bench.paced import PacedNetwork
 from bench.report import machine
+from bench.waiting import wait_until
 from bench.watch import Sighting, watch
 from examples.quickstart import setting_up
 from examples.quickstart.cluster import Cluster
@@ -37,6 +37,7 @@ LATENCY: Final = 0.3
 
 _POOL: Final = "edge"
 _KEPT: Final = 15.0  # Seconds for which 99% must be in time, for a step to be over.
+_WITHIN: Final = 180.0  # Seconds.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +167,11 @@ def served(cluster: Cluster, *, lab: str) -> Iterator[None]:
         ]
     )
     try:
-        _wait(lambda: is_ready(cluster.get("models.littoral.dev", MODEL, f"--namespace={NAMESPACE}")), what="Ready")
+        wait_until(
+            lambda: is_ready(cluster.get("models.littoral.dev", MODEL, f"--namespace={NAMESPACE}")),
+            what="Ready",
+            within=_WITHIN,
+        )
         yield
     finally:
         cluster.run("delete", "namespace", NAMESPACE, "--timeout=120s")
@@ -291,14 +296,6 @@ def _lives(sightings: Sequence[Sighting], *, began: float) -> list[tuple[float, 
         elif f"serves.littoral.dev/{MODEL}" in item["metadata"].get("labels", {}):
             ready.setdefault(name, at - began)
     return sorted((start, ready.get(name), gone.get(name)) for name, start in created.items())
-
-
-def _wait(holds: Callable[[], bool], *, what: str, within: float = 180.0) -> None:
-    end = time.monotonic() + within
-    while not holds():
-        if time.monotonic() > end:
-            raise click.ClickException(f"not {what} within {within:g} s")
-        time.sleep(0.3)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ from uuid import uuid4
 import pytest
 
 from bench.member_lab import MEMBER
-from bench.open_loop import open_loop
-from examples.quickstart.cluster import DemoError
 from tests.e2e.test_members import MODEL, NETWORK, Member, member
 
 __all__ = ["member"]  # the fixture
@@ -57,17 +55,6 @@ def _patch(member: Member, gateway: object) -> None:
     member.hub.cluster.run("patch", "nodepools.littoral.dev", "cloud", "--type=merge", f"--patch={spec}")
 
 
-def _asked(member: Member, namespace: str) -> bool:
-    """Whether one request at the site is answered."""
-    try:
-        url = member.url(namespace)
-    except DemoError:  # There is no Service yet.
-        return False
-    with open_loop(url, [0.0]) as load:
-        load.finish()
-    return not load.failed
-
-
 def _report(member: Member, pool: str, namespace: str) -> dict[str, Any]:
     """What the hub knows of the Model at a pool's gateway, with how far other pools are."""
     gateway = member.hub.cluster.get("assignments.littoral.dev", pool).get("status", {}).get("gateway", {})
@@ -76,11 +63,11 @@ def _report(member: Member, pool: str, namespace: str) -> dict[str, Any]:
 
 
 def test_the_cloud_answers_what_a_site_does_not_serve(member: Member, way: str) -> None:
-    member.site.wait(lambda: _asked(member, way), what="a request at the site is answered by the cloud", within=300)
+    member.site.wait(lambda: member.answers(way), what="a request at the site is answered by the cloud", within=300)
     assert not [pod for pod in member.pods(way) if "triton" in pod["metadata"]["name"]]
     # Counted where it arrived, once.
     member.hub.wait(
-        lambda: _asked(member, way) and float(_report(member, MEMBER, way).get("spilled", "0")) > 0,
+        lambda: member.answers(way) and float(_report(member, MEMBER, way).get("spilled", "0")) > 0,
         what="the hub knows what the site sent on",
     )
     assert float(_report(member, "cloud", way).get("arrived", "0")) == 0
@@ -92,17 +79,17 @@ def test_the_cloud_answers_what_a_site_does_not_serve(member: Member, way: str) 
 
 
 def test_a_cut_costs_no_restart_and_the_way_comes_back_by_itself(member: Member, way: str) -> None:
-    member.site.wait(lambda: _asked(member, way), what="a request at the site is answered by the cloud", within=300)
+    member.site.wait(lambda: member.answers(way), what="a request at the site is answered by the cloud", within=300)
     before = _gateways(member)
     member.labs.cut()
     try:
-        member.site.wait(lambda: not _asked(member, way), what="nothing is answered any more")
+        member.site.wait(lambda: not member.answers(way), what="nothing is answered any more")
         began = time.monotonic()
-        assert not _asked(member, way)
+        assert not member.answers(way)
         assert time.monotonic() - began < 15  # nobody waits for minutes
     finally:
         member.labs.mend()
-    member.site.wait(lambda: _asked(member, way), what="requests are answered again", within=60)
+    member.site.wait(lambda: member.answers(way), what="requests are answered again", within=60)
     assert _gateways(member) == before
 
 

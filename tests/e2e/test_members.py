@@ -63,6 +63,16 @@ class Member:
         """Where clients at the site ask the Model."""
         return f"http://{self.site.address(MODEL, namespace=namespace)}/v2/models/{MODEL}/infer"
 
+    def answers(self, namespace: str) -> bool:
+        """Whether one request at the site is answered."""
+        try:
+            url = self.url(namespace)
+        except DemoError:  # There is no Service yet.
+            return False
+        with open_loop(url, [0.0]) as load:
+            load.finish()
+        return not load.failed
+
     def ready_at_hub(self, namespace: str) -> int:
         """Replicas of the Model that are ready, as the hub knows it."""
         status = self.hub.model(MODEL, namespace=namespace).get("status", {})
@@ -115,12 +125,12 @@ def test_a_site_that_dials_in_runs_what_the_hub_wants_there(member: Member, name
     (placement,) = member.hub.model(MODEL, namespace=namespace)["status"]["placements"]
     assert (placement["pool"], placement["state"]) == (MEMBER, "Ready")
     assert member.hub.cluster.items("pods", f"--namespace={namespace}") == []
-    member.site.wait(lambda: _answers(member, namespace), what="the Model answers at the site")
+    member.site.wait(lambda: member.answers(namespace), what="the Model answers at the site")
 
 
 def test_a_site_without_its_hub_serves_scales_and_takes_up_again(member: Member, namespace: str) -> None:
     member.hub.wait_ready(MODEL, namespace=namespace)
-    member.site.wait(lambda: _answers(member, namespace), what="the Model answers at the site")
+    member.site.wait(lambda: member.answers(namespace), what="the Model answers at the site")
     url = member.url(namespace)
     first = {pod["metadata"]["uid"] for pod in member.pods(namespace)}
     with _load(url, QUIET, seed=1) as quiet, _cut_off(member):
@@ -206,16 +216,6 @@ def _cut_off(member: Member) -> Iterator[None]:
 def _load(url: str, rate: float, *, seed: int) -> Iterator[Load]:
     with open_loop(url, poisson(lambda _: rate, peak=rate, seconds=_LONG, seed=seed)) as load:
         yield load
-
-
-def _answers(member: Member, namespace: str) -> bool:
-    try:
-        url = member.url(namespace)
-    except DemoError:  # There is no Service yet.
-        return False
-    with open_loop(url, [0.0]) as load:
-        load.finish()
-    return not load.failed
 
 
 def _operator_ready(member: Member, *, after: str) -> bool:

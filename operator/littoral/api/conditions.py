@@ -67,16 +67,7 @@ def remove_conditions(conditions: Conditions, *kinds: str) -> Conditions:
 
 def ready(conditions: Conditions, *, reason: str, message: str, generation: int, now: datetime) -> Conditions:
     """Ready is True; neither Reconciling nor Stalled."""
-    rest = remove_conditions(conditions, RECONCILING, STALLED)
-    return set_condition(
-        rest,
-        READY,
-        status=ConditionStatus.TRUE,
-        reason=reason,
-        message=message,
-        generation=generation,
-        now=now,
-    )
+    return _settled(conditions, ConditionStatus.TRUE, reason=reason, message=message, generation=generation, now=now)
 
 
 def reconciling(
@@ -98,16 +89,15 @@ def reconciling(
 def unknown(conditions: Conditions, *, reason: str, message: str, generation: int, now: datetime) -> Conditions:
     """Ready is Unknown, since nobody can be asked; neither Reconciling nor Stalled. kstatus takes that for in
     progress."""
+    return _settled(conditions, ConditionStatus.UNKNOWN, reason=reason, message=message, generation=generation, now=now)
+
+
+def _settled(
+    conditions: Conditions, status: ConditionStatus, *, reason: str, message: str, generation: int, now: datetime
+) -> Conditions:
+    """Ready alone, with that status."""
     rest = remove_conditions(conditions, RECONCILING, STALLED)
-    return set_condition(
-        rest,
-        READY,
-        status=ConditionStatus.UNKNOWN,
-        reason=reason,
-        message=message,
-        generation=generation,
-        now=now,
-    )
+    return set_condition(rest, READY, status=status, reason=reason, message=message, generation=generation, now=now)
 
 
 def stalled(conditions: Conditions, *, reason: str, message: str, generation: int, now: datetime) -> Conditions:
